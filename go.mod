@@ -1,0 +1,3 @@
+module gomq
+
+go 1.26
