@@ -1,0 +1,366 @@
+package remoting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/protocol"
+)
+
+// Conn is a connection to a peer. Both sides may call: it does not matter who
+// dialled. All methods may be called from any goroutine.
+type Conn struct {
+	hub     *hub
+	nc      net.Conn
+	raw     syscall.RawConn // nil when nc has no descriptor of its own (tests, TLS)
+	handler Handler
+	port    *portStat // nil when dialled
+	id      uint64
+	remote  netip.AddrPort
+	local   netip.AddrPort
+	done    chan struct{}
+
+	// What the sweeper reads: hub ticks, 0 = not so at the moment.
+	active     atomic.Int64 // last read or write
+	frameSince atomic.Int64 // when the incomplete frame at the front was begun
+	writeSince atomic.Int64 // when the write that is under way was begun
+	moved      atomic.Int64 // bytes of the incomplete frame that have arrived
+
+	// The reader's own.
+	turn    Turn
+	in      inbuf
+	partial bool  // frameSince is set
+	waited  bool  // the last read had to wait
+	rn      int   // result of tryRead
+	rerr    error // likewise
+	readFn  func(fd uintptr) bool
+
+	out outbox
+
+	calls  sync.Mutex
+	opaque int32
+	wait   map[int32]chan *protocol.Command // nil once closed
+}
+
+func newConn(h *hub, nc net.Conn, handler Handler) *Conn {
+	c := &Conn{hub: h, nc: nc, handler: handler, id: h.ids.Add(1), done: make(chan struct{}), wait: map[int32]chan *protocol.Command{}}
+	c.turn.Conn = c
+	c.remote, c.local = addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr())
+	if _, ok := nc.(*net.TCPConn); ok {
+		if raw, err := nc.(syscall.Conn).SyscallConn(); err == nil {
+			c.raw = raw
+		}
+	}
+	c.readFn = c.tryRead
+	c.out.init(c)
+	c.active.Store(h.now())
+	return c
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		p := t.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	if a == nil {
+		return netip.AddrPort{}
+	}
+	p, _ := netip.ParseAddrPort(a.String())
+	return p
+}
+
+// Remote is the peer's address, IPv4 as IPv4; zero when it has none.
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
+
+// Local is our own address of the connection.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// ID is unique among the connections of one Server or Dialer.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Done is closed when the connection is.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err is why the connection was closed; nil while it is open.
+func (c *Conn) Err() error {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.err
+}
+
+// Close closes the connection with a reason (nil: ErrClosed). What waits to be
+// written is lost, every call that waits for the peer fails. It does not wait
+// for the reader; Handler.Closed tells when that has ended.
+func (c *Conn) Close(err error) {
+	if err == nil {
+		err = ErrClosed
+	} else if !errors.Is(err, ErrClosed) {
+		err = fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	if !c.out.close(err) {
+		return
+	}
+	close(c.done)
+	c.nc.Close()
+	c.calls.Lock()
+	for _, w := range c.wait {
+		close(w)
+	}
+	c.wait = nil
+	c.calls.Unlock()
+}
+
+// readLoop is the reader goroutine: one Turn a read, until the connection ends.
+func (c *Conn) readLoop(ctx context.Context) error {
+	err := c.turns()
+	if errors.Is(err, errDrain) {
+		c.out.drain()
+		<-c.done
+	} else {
+		c.Close(err)
+	}
+	c.in.drop(c.hub)
+	c.putScratch()
+	c.hub.forget(c)
+	if c.handler != nil {
+		c.guard("closed", func() { c.handler.Closed(c) })
+	}
+	return nil
+}
+
+var errDrain = errors.New("stopping: reads no more")
+
+func (c *Conn) turns() error {
+	for {
+		if err := c.fill(); err != nil {
+			return err
+		}
+		for more := true; more; {
+			var err error
+			if more, err = c.runTurn(); err != nil {
+				return err
+			}
+		}
+		if !c.waited {
+			// The peer keeps this goroutine busy without a pause: on one
+			// processor the others would wait for the end of its time slice.
+			runtime.Gosched()
+		}
+	}
+}
+
+// fill reads once, waiting for bytes if there are none.
+func (c *Conn) fill() error {
+	if !c.in.prepare(c.hub, c.done) {
+		c.hub.refuse("inbound-memory")
+		return fmt.Errorf("%w: %d bytes of read buffers are in use (limit %d)", ErrFrame, c.hub.inbound.used.Load(), c.hub.inbound.max)
+	}
+	if left := c.in.left(); left > 0 {
+		c.moved.Store(int64(left))
+		if !c.partial {
+			c.partial = true
+			c.frameSince.Store(c.hub.now())
+		}
+	}
+	c.waited = false
+	var err error
+	if c.raw != nil {
+		if err = c.raw.Read(c.readFn); err == nil {
+			err = c.rerr
+		}
+	} else {
+		c.waited = true
+		c.in.ready(c.hub)
+		c.putScratch()
+		var n int
+		if n, err = c.nc.Read(c.in.room()); n > 0 {
+			c.in.got(n)
+			err = nil
+		}
+	}
+	if err == nil {
+		c.active.Store(c.hub.now())
+		return nil
+	}
+	if c.hub.stopping.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return errDrain
+	}
+	return err
+}
+
+// tryRead reads once without waiting; false asks the runtime to call again when
+// there is something. While it waits an idle connection holds no buffer.
+func (c *Conn) tryRead(fd uintptr) bool {
+	for {
+		c.in.ready(c.hub)
+		n, err := syscall.Read(int(fd), c.in.room())
+		switch {
+		case n > 0:
+			c.in.got(n)
+			c.rerr = nil
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			c.waited = true
+			c.in.park(c.hub)
+			c.putScratch()
+			return false
+		case err == nil:
+			c.rerr = io.EOF
+		default:
+			c.rerr = os.NewSyscallError("read", err)
+		}
+		return true
+	}
+}
+
+// runTurn handles the whole frames that are buffered, at most MaxTurn of them;
+// more says that it stopped at that number.
+func (c *Conn) runTurn() (more bool, err error) {
+	t := &c.turn
+	t.n = 0
+	h := c.hub
+	for {
+		var f []byte
+		if f, err = c.in.next(h.o.MaxFrame); err != nil {
+			h.refuse("frame-length")
+			break
+		}
+		if f == nil {
+			break
+		}
+		if c.partial {
+			c.partial = false
+			c.frameSince.Store(0)
+		}
+		if t.scratch == nil {
+			t.scratch = h.getScratch()
+		}
+		if err = c.frame(t, f); err != nil {
+			h.refuse("frame-decode")
+			break
+		}
+		if t.n >= h.o.MaxTurn {
+			more = true
+			break
+		}
+	}
+	if t.n > 0 {
+		if e := c.endTurn(t); e != nil {
+			err = e
+		}
+	}
+	return more, err
+}
+
+// frame takes one frame: a request goes to the handler, an answer to whoever
+// waits for it.
+func (c *Conn) frame(t *Turn, f []byte) error {
+	// Flag and code are only known after parsing, and only requests stay.
+	call := t.nextCall()
+	if err := call.Req.Parse(f); err != nil {
+		return fmt.Errorf("%w: %w", ErrFrame, err)
+	}
+	if call.Req.IsResponse() {
+		c.answer(&call.Req)
+		return nil
+	}
+	if t.n == 0 {
+		t.Started = time.Now()
+	}
+	t.n++
+	call.Conn, call.turn, call.state = c, t, open
+	switch {
+	case c.handler == nil:
+		call.Answer(Response{Code: protocol.RequestCodeNotSupported, Remark: fmt.Sprintf(" request type %d not supported", call.Req.Code)})
+	case c.out.late.Load() >= int64(c.hub.o.MaxInFlight):
+		c.hub.refuse("in-flight")
+		call.Answer(Response{Code: protocol.SystemBusy, Remark: "[OVERLOAD]system busy, start flow control for a while"})
+	default:
+		c.request(t, call)
+	}
+	return nil
+}
+
+// nextCall is the place for the turn's next request.
+func (t *Turn) nextCall() *Call {
+	if t.n == len(t.calls) {
+		t.calls = append(t.calls, new(Call))
+	}
+	return t.calls[t.n]
+}
+
+// request runs the handler for one request; a panic is that request's error.
+func (c *Conn) request(t *Turn, call *Call) {
+	mark := len(t.out.b)
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked("request", v, zap.Int32("code", call.Req.Code))
+			if call.state == open {
+				t.out.b = t.out.b[:mark]
+				call.Answer(Response{Code: protocol.SystemError, Remark: "the request failed inside the server, see its log"})
+			}
+		}
+	}()
+	c.handler.Request(t, call)
+}
+
+// endTurn ends the turn and writes its answers.
+func (c *Conn) endTurn(t *Turn) (err error) {
+	if c.handler != nil && !c.guard("end of turn", func() { c.handler.EndTurn(t) }) {
+		// The handler's state of this connection cannot be trusted any more.
+		err = ErrPanic
+	}
+	for _, call := range t.calls[:t.n] {
+		if call.state == open && !call.Req.IsOneway() {
+			if err == nil {
+				c.hub.o.Log.Error("request left without an answer", zap.Int32("code", call.Req.Code), zap.Stringer("peer", c.remote))
+			}
+			call.Answer(Response{Code: protocol.SystemError, Remark: "the server gave no answer to this request, see its log"})
+		}
+	}
+	t.flushCounts()
+	if len(t.out.b) > 0 {
+		t.out = c.out.flush(t.out)
+		if t.out == nil {
+			t.out = c.hub.pools.get(1)
+		}
+	}
+	return err
+}
+
+// guard runs fn and turns a panic into a log line and false.
+func (c *Conn) guard(where string, fn func()) (ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked(where, v)
+		}
+	}()
+	fn()
+	return true
+}
+
+func (c *Conn) panicked(where string, v any, fields ...zap.Field) {
+	c.hub.o.Metrics.panics.Add(1)
+	c.hub.o.Log.Error("panic while handling a "+where, append(fields, zap.Any("panic", v), zap.Stringer("peer", c.remote), zap.ByteString("stack", debug.Stack()))...)
+}
+
+func (c *Conn) putScratch() {
+	if c.turn.scratch != nil {
+		c.hub.putScratch(c.turn.scratch)
+		c.turn.scratch = nil
+	}
+}

@@ -1,0 +1,223 @@
+package remoting
+
+import (
+	"sort"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gomq/internal/protocol"
+)
+
+// Metrics counts what passes the door: gomq_connections{port},
+// gomq_requests_total{code,status}, gomq_request_seconds{code},
+// gomq_refusals_total{cause} and gomq_request_panics_total. One Metrics may
+// serve several servers. A Turn's answers are counted together, so a request
+// costs no more than an addition.
+type Metrics struct {
+	panics atomic.Int64
+
+	codes [1024]atomic.Pointer[codeStat] // by request code; made on first use
+
+	mu       sync.Mutex // guards the maps, never what they point to
+	ports    map[string]*portStat
+	rare     map[int32]*codeStat // codes beyond the array, and unknownCode
+	refusals map[string]*atomic.Uint64
+}
+
+type portStat struct{ open atomic.Int64 }
+
+// codeStat is the counters of one request code.
+type codeStat struct {
+	status [otherStatus + 1]atomic.Uint64 // answers by response code
+	time   histogram
+}
+
+const otherStatus = 255 // response codes that are none of RocketMQ 4's
+
+func (s *codeStat) add(status int32, n uint64, took time.Duration) {
+	s.status[min(uint32(status), otherStatus)].Add(n)
+	s.time.add(took, n)
+}
+
+// tally counts answers of one kind in the current turn.
+type tally struct {
+	code, status int32
+	n            uint64
+}
+
+// NewMetrics makes the door's metrics and registers them (nil: nowhere).
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{ports: map[string]*portStat{}, rare: map[int32]*codeStat{}, refusals: map[string]*atomic.Uint64{}}
+	if reg != nil {
+		reg.MustRegister(m)
+	}
+	return m
+}
+
+// Refusal is the counter of gomq_refusals_total{cause}, for others who refuse:
+// resolve it once.
+func (m *Metrics) Refusal(cause string) *atomic.Uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slot(m.refusals, cause)
+}
+
+// Refused counts one refusal.
+func (m *Metrics) Refused(cause string) { m.Refusal(cause).Add(1) }
+
+func slot[K comparable, V any](m map[K]*V, k K) *V {
+	v := m[k]
+	if v == nil {
+		v = new(V)
+		m[k] = v
+	}
+	return v
+}
+
+func (m *Metrics) port(name string) *portStat {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slot(m.ports, name)
+}
+
+// unknownCode stands for every request code that has no name: a peer must not
+// be able to make series.
+const unknownCode = -1
+
+func (m *Metrics) stat(code int32) *codeStat {
+	if uint32(code) < uint32(len(m.codes)) {
+		if s := m.codes[code].Load(); s != nil {
+			return s
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !known(code) {
+		return slot(m.rare, unknownCode)
+	}
+	if uint32(code) >= uint32(len(m.codes)) {
+		return slot(m.rare, code)
+	}
+	m.codes[code].CompareAndSwap(nil, new(codeStat))
+	return m.codes[code].Load()
+}
+
+// answered counts one late answer.
+func (m *Metrics) answered(code, status int32, took time.Duration) { m.stat(code).add(status, 1, took) }
+
+// tally counts one answer of the turn.
+func (t *Turn) tally(code, status int32) {
+	if n := len(t.counts); n > 0 && t.counts[n-1].code == code && t.counts[n-1].status == status {
+		t.counts[n-1].n++
+		return
+	}
+	for i := range t.counts {
+		if c := &t.counts[i]; c.code == code && c.status == status {
+			c.n++
+			return
+		}
+	}
+	t.counts = append(t.counts, tally{code, status, 1})
+}
+
+// flushCounts adds the turn's answers to the common counters.
+func (t *Turn) flushCounts() {
+	if len(t.counts) == 0 {
+		return
+	}
+	took := time.Since(t.Started)
+	m := t.Conn.hub.o.Metrics
+	for _, c := range t.counts {
+		m.stat(c.code).add(c.status, c.n, took)
+	}
+	t.counts = t.counts[:0]
+}
+
+// bounds are the histogram's upper bounds.
+var bounds = [...]time.Duration{
+	50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+}
+
+// histogram counts durations; many equal ones at once for the price of one.
+type histogram struct {
+	sum     atomic.Int64 // nanoseconds
+	buckets [len(bounds) + 1]atomic.Uint64
+}
+
+func (h *histogram) add(d time.Duration, n uint64) {
+	i := sort.Search(len(bounds), func(i int) bool { return d <= bounds[i] })
+	h.buckets[i].Add(n)
+	h.sum.Add(int64(d) * int64(n))
+}
+
+var (
+	descConns    = prometheus.NewDesc("gomq_connections", "Open accepted connections.", []string{"port"}, nil)
+	descRequests = prometheus.NewDesc("gomq_requests_total", "Requests answered, by request code and status.", []string{"code", "status"}, nil)
+	descSeconds  = prometheus.NewDesc("gomq_request_seconds", "Time from the reading of a request to its answer.", []string{"code"}, nil)
+	descRefusals = prometheus.NewDesc("gomq_refusals_total", "Connections and requests refused, by cause.", []string{"cause"}, nil)
+	descPanics   = prometheus.NewDesc("gomq_request_panics_total", "Requests that panicked; each is in the log with its stack.", nil, nil)
+)
+
+// Describe is part of prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descConns, descRequests, descSeconds, descRefusals, descPanics} {
+		ch <- d
+	}
+}
+
+// Collect is part of prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for port, p := range m.ports {
+		ch <- prometheus.MustNewConstMetric(descConns, prometheus.GaugeValue, float64(p.open.Load()), port)
+	}
+	for code := range m.codes {
+		if s := m.codes[code].Load(); s != nil {
+			s.collect(ch, codeLabel(int32(code)))
+		}
+	}
+	for code, s := range m.rare {
+		s.collect(ch, codeLabel(code))
+	}
+	for cause, n := range m.refusals {
+		ch <- prometheus.MustNewConstMetric(descRefusals, prometheus.CounterValue, float64(n.Load()), cause)
+	}
+	ch <- prometheus.MustNewConstMetric(descPanics, prometheus.CounterValue, float64(m.panics.Load()))
+}
+
+func (s *codeStat) collect(ch chan<- prometheus.Metric, code string) {
+	for status := range s.status {
+		if n := s.status[status].Load(); n > 0 {
+			label := strconv.Itoa(status)
+			if status == otherStatus {
+				label = "other"
+			}
+			ch <- prometheus.MustNewConstMetric(descRequests, prometheus.CounterValue, float64(n), code, label)
+		}
+	}
+	cum, all := map[float64]uint64{}, uint64(0)
+	for i := range s.time.buckets {
+		all += s.time.buckets[i].Load()
+		if i < len(bounds) {
+			cum[bounds[i].Seconds()] = all
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(descSeconds, all, time.Duration(s.time.sum.Load()).Seconds(), cum, code)
+}
+
+func known(code int32) bool { return protocol.RequestName(code) != "" }
+
+func codeLabel(code int32) string {
+	if code == unknownCode {
+		return "unknown"
+	}
+	return protocol.RequestName(code)
+}

@@ -1,0 +1,393 @@
+package remoting
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"gomq/internal/protocol"
+)
+
+// outbox is the way out of a connection. One goroutine writes at a time: the
+// reader the answers of its turn when nothing else waits, otherwise the writer,
+// which takes all that waits in one write. mu is a leaf: nothing is locked
+// under it but the start of the writer goroutine.
+type outbox struct {
+	c    *Conn
+	mu   sync.Mutex
+	pend []*block // what waits, in order
+	wait int      // bytes of pend and of what the writer is writing
+
+	writing  bool         // someone writes
+	woken    bool         // the writer has been told
+	started  bool         // the writer exists
+	draining bool         // closed as soon as nothing is owed
+	late     atomic.Int64 // answers still owed; taken by the reader, given back by whoever answers
+	err      error
+
+	wake chan struct{}
+	room chan struct{} // told after each write of the writer
+
+	w       []byte // under writing: what tryWrite writes
+	werr    error
+	writeFn func(fd uintptr) bool
+
+	bufs  net.Buffers // the writer's own
+	taken []*block
+}
+
+const (
+	mergeBytes = 32 << 10 // the reader takes that much along in its own write
+	writeChunk = 1 << 20  // a write of the writer; each must end within WriteTimeout
+)
+
+func (o *outbox) init(c *Conn) {
+	o.c = c
+	o.wake, o.room = make(chan struct{}, 1), make(chan struct{}, 1)
+	o.writeFn = o.tryWrite
+}
+
+// flush writes a turn's answers, or hands them to the writer when it is at work
+// or the socket is full. It returns the block to go on with, nil when that was
+// handed over.
+func (o *outbox) flush(x *block) *block {
+	c := o.c
+	o.mu.Lock()
+	if o.err != nil {
+		o.mu.Unlock()
+		x.b = x.b[:0]
+		return x
+	}
+	if o.writing || o.wait > mergeBytes {
+		o.push(x)
+		full := o.wait > softOutbound
+		o.mu.Unlock()
+		if full {
+			o.awaitRoom()
+		}
+		return nil
+	}
+	x = o.merge(x)
+	o.writing = true
+	o.mu.Unlock()
+	x = o.write(x)
+	if x != nil && cap(x.b) > 64<<10 {
+		c.hub.pools.put(x)
+		return nil
+	}
+	return x
+}
+
+// merge takes what waits along, behind x. Held: mu.
+func (o *outbox) merge(x *block) *block {
+	if len(o.pend) == 0 {
+		return x
+	}
+	p := &o.c.hub.pools
+	x = p.grow(x, o.wait)
+	for _, y := range o.pend {
+		x.b = append(x.b, y.b[y.off:]...)
+		p.put(y)
+	}
+	clear(o.pend)
+	o.pend, o.wait = o.pend[:0], 0
+	return x
+}
+
+// write writes x without waiting; what the socket does not take at once is left
+// to the writer. Called with writing set, which it clears. It returns x emptied,
+// nil when it was left to the writer.
+func (o *outbox) write(x *block) *block {
+	c := o.c
+	o.w, o.werr = x.b[x.off:], nil
+	if c.raw != nil {
+		if err := c.raw.Write(o.writeFn); err != nil {
+			o.werr = err
+		}
+	} else {
+		c.writeSince.Store(c.hub.now())
+		_, o.werr = c.nc.Write(o.w)
+		c.writeSince.Store(0)
+		o.w = nil
+	}
+	left, err := len(o.w), o.werr
+	o.w = nil
+	o.mu.Lock()
+	o.writing = false
+	switch {
+	case err != nil || o.err != nil:
+		x.b, x.off = x.b[:0], 0
+	case left > 0:
+		x.off = len(x.b) - left
+		o.pend = append(o.pend, nil)
+		copy(o.pend[1:], o.pend)
+		o.pend[0] = x
+		o.wait += left
+		x = nil
+	default:
+		x.b, x.off = x.b[:0], 0
+	}
+	if len(o.pend) > 0 {
+		o.tell()
+	}
+	end := o.owesNothing()
+	o.mu.Unlock()
+	c.active.Store(c.hub.now())
+	if err != nil {
+		c.Close(err)
+	} else if end {
+		c.Close(ErrStopped)
+	}
+	return x
+}
+
+// tryWrite writes o.w as far as the socket takes it.
+func (o *outbox) tryWrite(fd uintptr) bool {
+	for len(o.w) > 0 {
+		n, err := syscall.Write(int(fd), o.w)
+		if n > 0 {
+			o.w = o.w[n:]
+			continue
+		}
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != syscall.EAGAIN {
+			o.werr = os.NewSyscallError("write", err)
+		}
+		break
+	}
+	return true
+}
+
+// push appends x to what waits and tells the writer. Held: mu.
+func (o *outbox) push(x *block) {
+	o.pend = append(o.pend, x)
+	o.wait += len(x.b) - x.off
+	o.tell()
+}
+
+// tell wakes the writer, starting it the first time. Held: mu.
+func (o *outbox) tell() {
+	if o.woken || o.writing {
+		return // whoever writes looks again at its end
+	}
+	if !o.started {
+		o.started = true
+		o.c.hub.group.Go("remoting writer", o.writeLoop)
+	}
+	o.woken = true
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// writeLoop is the writer goroutine.
+func (o *outbox) writeLoop(ctx context.Context) error {
+	for {
+		select {
+		case <-o.c.done:
+			return nil
+		case <-o.wake:
+		}
+		for o.writeSome() {
+		}
+	}
+}
+
+// writeSome takes up to writeChunk bytes of what waits and writes them; false
+// when there was nothing to do.
+func (o *outbox) writeSome() bool {
+	c := o.c
+	o.mu.Lock()
+	o.woken = false
+	if o.writing || o.err != nil || len(o.pend) == 0 {
+		o.mu.Unlock()
+		return false
+	}
+	o.writing = true
+	n, whole := 0, 0
+	o.bufs, o.taken = o.bufs[:0], o.taken[:0]
+	for _, x := range o.pend {
+		b := x.b[x.off:]
+		if room := writeChunk - n; len(b) > room {
+			o.bufs = append(o.bufs, b[:room])
+			x.off += room
+			n += room
+			break
+		}
+		o.bufs = append(o.bufs, b)
+		o.taken = append(o.taken, x)
+		n += len(b)
+		if whole++; n == writeChunk || whole == 512 {
+			break
+		}
+	}
+	o.pend = o.pend[:copy(o.pend, o.pend[whole:])]
+	o.mu.Unlock()
+
+	c.writeSince.Store(c.hub.now())
+	var err error
+	if len(o.bufs) == 1 {
+		_, err = c.nc.Write(o.bufs[0])
+	} else {
+		v := o.bufs // WriteTo moves the slice on
+		_, err = v.WriteTo(c.nc)
+	}
+	c.writeSince.Store(0)
+	c.active.Store(c.hub.now())
+	for _, x := range o.taken {
+		c.hub.pools.put(x)
+	}
+
+	o.mu.Lock()
+	o.writing = false
+	o.wait -= n
+	end := o.owesNothing()
+	o.mu.Unlock()
+	select {
+	case o.room <- struct{}{}:
+	default:
+	}
+	if err != nil {
+		c.Close(err)
+		return false
+	}
+	if end {
+		c.Close(ErrStopped)
+		return false
+	}
+	return true
+}
+
+// awaitRoom holds the reader while the peer does not take its answers: not
+// reading more requests is what slows a peer down. The sweeper ends a wait that
+// makes no progress.
+func (o *outbox) awaitRoom() {
+	for {
+		select {
+		case <-o.room:
+		case <-o.c.done:
+			return
+		}
+		o.mu.Lock()
+		ok := o.wait <= softOutbound/2
+		o.mu.Unlock()
+		if ok {
+			return
+		}
+	}
+}
+
+// owesNothing says whether a draining connection may be closed. Held: mu.
+func (o *outbox) owesNothing() bool {
+	return o.draining && o.late.Load() == 0 && len(o.pend) == 0 && !o.writing && o.err == nil
+}
+
+// drain closes the connection once every answer owed has been written.
+func (o *outbox) drain() {
+	o.mu.Lock()
+	o.draining = true
+	end := o.owesNothing()
+	o.mu.Unlock()
+	if end {
+		o.c.Close(ErrStopped)
+	}
+}
+
+// close marks the end; false when it had ended before. What waits is dropped.
+func (o *outbox) close(err error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return false
+	}
+	o.err = err
+	for _, x := range o.pend {
+		o.c.hub.pools.put(x)
+	}
+	clear(o.pend)
+	o.pend = nil
+	return true
+}
+
+// dropLate counts an answer owed off when nothing is to be written.
+func (c *Conn) dropLate() {
+	o := &c.out
+	o.late.Add(-1)
+	o.mu.Lock()
+	end := o.owesNothing()
+	o.mu.Unlock()
+	if end {
+		c.Close(ErrStopped)
+	}
+}
+
+// appendLate encodes an answer behind what waits.
+func (c *Conn) appendLate(l Late, r Response) {
+	p := &c.hub.pools
+	need := headRoom + len(r.Remark) + len(r.Body)
+	if need > 4<<10 {
+		x := p.get(need)
+		x.b = protocol.AppendResponse(x.b, l.codec, l.opaque, r.Code, r.Remark, r.Header, r.Body)
+		c.pushLate(x)
+		return
+	}
+	o := &c.out
+	o.mu.Lock()
+	over := func() bool {
+		defer o.mu.Unlock() // a header may panic
+		o.late.Add(-1)
+		if o.err != nil {
+			return false
+		}
+		x := o.tail(need)
+		n := len(x.b)
+		x.b = protocol.AppendResponse(x.b, l.codec, l.opaque, r.Code, r.Remark, r.Header, r.Body)
+		o.wait += len(x.b) - n
+		o.tell()
+		return o.wait > c.hub.o.MaxOutbound
+	}()
+	if over {
+		c.overflow()
+	}
+}
+
+// tail is a waiting block with room for need bytes more. Held: mu.
+func (o *outbox) tail(need int) *block {
+	if n := len(o.pend); n > 0 {
+		if x := o.pend[n-1]; cap(x.b)-len(x.b) >= need {
+			return x
+		}
+	}
+	x := o.c.hub.pools.get(max(need, min(4<<10+o.wait, 64<<10)))
+	o.pend = append(o.pend, x)
+	return x
+}
+
+// pushLate hands a ready late answer over.
+func (c *Conn) pushLate(x *block) {
+	o := &c.out
+	o.mu.Lock()
+	o.late.Add(-1)
+	if o.err != nil {
+		o.mu.Unlock()
+		c.hub.pools.put(x)
+		return
+	}
+	o.push(x)
+	over := o.wait > c.hub.o.MaxOutbound
+	o.mu.Unlock()
+	if over {
+		c.overflow()
+	}
+}
+
+func (c *Conn) overflow() {
+	c.hub.refuse("outbound")
+	c.Close(ErrOutbound)
+}
