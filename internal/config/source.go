@@ -1,11 +1,250 @@
 package config
 
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/magiconair/properties"
+)
+
 // Source is the text that options were read from: the properties file of the
-// command line. It is kept so that an update over the network can rewrite the
-// file without losing its comments.
+// command line, line by line. It is kept so that an update over the network
+// can rewrite the file without losing its comments and its order. Not safe for
+// concurrent use; Live guards its own.
 type Source struct {
-	File  string // empty: no file was given
+	File  string // empty: no file was given, an update has nowhere to go
 	lines []line
 }
 
-type line struct{}
+// line is one logical line: what Java's Properties reads as one, continuation
+// lines included.
+type line struct {
+	number     int    // of its first natural line, from 1
+	text       string // as in the file, without its end
+	key, value string // decoded; key is empty for comments and blank lines
+}
+
+// maxFile bounds a configuration file in bytes; it is read whole.
+const maxFile = 4 << 20
+
+// ReadFile reads a Java properties file (config.md section 1): ISO-8859-1 with
+// \uXXXX, comments with # or !, the key ends at the first = : or blank, a
+// backslash escapes and continues lines, LF, CRLF and CR end them, blanks after
+// the value belong to it, nothing is expanded. An error names file and line.
+func ReadFile(file string) (*Source, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("configuration file: %w", err)
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("configuration file %s has %d bytes, the limit is %d; is it the right file?", file, info.Size(), maxFile)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("configuration file: %w", err)
+	}
+	return Parse(file, text)
+}
+
+// Parse is ReadFile for text that is at hand; file is only named in errors and
+// kept as the place that Save writes to.
+func Parse(file string, text []byte) (*Source, error) {
+	s := &Source{File: file}
+	natural := splitLines(text)
+	for i := 0; i < len(natural); i++ {
+		l := line{number: i + 1, text: natural[i]}
+		joined := strings.TrimLeft(natural[i], blanks)
+		if joined == "" || joined[0] == '#' || joined[0] == '!' {
+			s.lines = append(s.lines, l)
+			continue
+		}
+		for continues(joined) && i+1 < len(natural) {
+			i++
+			l.text += "\n" + natural[i]
+			joined = joined[:len(joined)-1] + strings.TrimLeft(natural[i], blanks)
+		}
+		if continues(joined) { // the last line of the file: nothing follows
+			joined = joined[:len(joined)-1]
+		}
+		var err error
+		if l.key, l.value, err = decodeLine(joined); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, l.number, err)
+		}
+		s.lines = append(s.lines, l)
+	}
+	return s, nil
+}
+
+const blanks = " \t\f"
+
+func splitLines(text []byte) []string {
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
+	if n := len(text); n > 0 && text[n-1] == '\n' {
+		text = text[:n-1]
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	return strings.Split(string(text), "\n")
+}
+
+// continues reports whether a line ends with an odd number of backslashes.
+func continues(s string) bool {
+	n := len(s) - len(strings.TrimRight(s, `\`))
+	return n%2 == 1
+}
+
+// decodeLine reads one logical line. The library gets single lines because it
+// knows neither line numbers nor a continuation that ends in CRLF.
+func decodeLine(s string) (key, value string, err error) {
+	l := properties.Loader{Encoding: properties.ISO_8859_1, DisableExpansion: true}
+	p, err := l.LoadBytes([]byte(s))
+	if err != nil {
+		return "", "", fmt.Errorf("not a line of a properties file (%s): %q; a single backslash must be written twice", strings.TrimPrefix(err.Error(), "properties: "), s)
+	}
+	for _, k := range p.Keys() {
+		value, _ = p.Get(k)
+		return k, value, nil
+	}
+	return "", "", nil
+}
+
+// Each calls fn for every line that sets a key, in the order of the file. Of a
+// key that comes twice the last one counts.
+func (s *Source) Each(fn func(key, value string, line int)) {
+	if s == nil {
+		return
+	}
+	for _, l := range s.lines {
+		if l.key != "" {
+			fn(l.key, l.value, l.number)
+		}
+	}
+}
+
+// Get returns what the file says for exactly this spelling.
+func (s *Source) Get(key string) (value string, ok bool) {
+	s.Each(func(k, v string, _ int) {
+		if k == key {
+			value, ok = v, true
+		}
+	})
+	return value, ok
+}
+
+// With returns a copy in which key has the value: its line is replaced where it
+// stands (the last one, earlier duplicates go), a new key is added at the end.
+func (s *Source) With(key, value string) *Source {
+	out := &Source{File: s.File}
+	set := line{key: key, value: value, text: encodeLine(key, value)}
+	last := -1
+	for i, l := range s.lines {
+		if l.key == key {
+			last = i
+		}
+	}
+	for i, l := range s.lines {
+		switch {
+		case i == last:
+			set.number = l.number
+			out.lines = append(out.lines, set)
+		case l.key != key:
+			out.lines = append(out.lines, l)
+		}
+	}
+	if last < 0 {
+		out.lines = append(out.lines, set)
+	}
+	return out
+}
+
+// Save replaces the file: written beside it, synced, the old one kept as
+// FILE.bak, renamed, the directory synced. At no moment is there neither.
+func (s *Source) Save() error {
+	if s.File == "" {
+		return errors.New("no configuration file was given with -c, so there is none to write to")
+	}
+	var b bytes.Buffer
+	for _, l := range s.lines {
+		b.WriteString(l.text)
+		b.WriteByte('\n')
+	}
+	return Replace(s.File, b.Bytes())
+}
+
+// Replace writes a file whole and durably: FILE.tmp, sync, the old one to
+// FILE.bak, rename, sync of the directory. The mode of an existing file stays,
+// a new one is 0600.
+func Replace(file string, data []byte) error {
+	mode := os.FileMode(0o600)
+	if info, err := os.Stat(file); err == nil {
+		mode = info.Mode().Perm()
+	}
+	if err := writeSynced(file+".tmp", data, mode); err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(file); err == nil && len(old) > 0 {
+		if err := writeSynced(file+".bak.tmp", old, mode); err != nil {
+			return err
+		}
+		if err := os.Rename(file+".bak.tmp", file+".bak"); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(file+".tmp", file); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func writeSynced(file string, data []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// encodeLine writes key=value so that Java and Parse read it back.
+func encodeLine(key, value string) string {
+	return escape(key, true) + "=" + escape(value, false)
+}
+
+func escape(s string, key bool) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '\\':
+			b.WriteString(`\\`)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r == '\f':
+			b.WriteString(`\f`)
+		case r == ' ' && (key || i == 0), key && strings.ContainsRune("=:#!", r):
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r > 0xffff:
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04X\u%04X`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		case r < 0x20 || r > 0x7e:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}

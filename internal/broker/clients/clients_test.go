@@ -1,0 +1,105 @@
+package clients
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func cl(conn int, id string, at int) Client[int] {
+	return Client[int]{Conn: conn, ID: id, Seen: time.Unix(int64(at), 0)}
+}
+
+func beat(topics ...string) Beat {
+	b := Beat{Group: "g", Model: "CLUSTERING"}
+	for _, t := range topics {
+		b.Subs = append(b.Subs, Sub{Topic: t, Expr: "*", Version: 1})
+	}
+	return b
+}
+
+func TestWhoIsNotified(t *testing.T) {
+	c := NewConsumers[int]()
+	for _, step := range []struct {
+		what string
+		got  []int
+		want []int
+	}{
+		{"first member", c.Beat(cl(1, "a", 0), beat("T")), []int{1}},
+		{"same again", c.Beat(cl(1, "a", 0), beat("T")), nil},
+		{"second member", c.Beat(cl(2, "b", 0), beat("T")), []int{1, 2}},
+		{"another topic", c.Beat(cl(2, "b", 0), beat("T", "U")), []int{1, 2}},
+		{"first unchanged though second differs", c.Beat(cl(1, "a", 0), beat("T")), nil},
+		{"a topic less", c.Beat(cl(2, "b", 0), beat("U")), []int{1, 2}},
+		{"leaves", c.Leave("g", 1), []int{2}},
+		{"leaves twice", c.Leave("g", 1), nil},
+		{"last leaves", c.Leave("g", 2), nil},
+	} {
+		if !slices.Equal(step.got, step.want) {
+			t.Errorf("%s: notified %v, want %v", step.what, step.got, step.want)
+		}
+	}
+	if _, ok := c.Group("g"); ok {
+		t.Error("an empty group stays")
+	}
+}
+
+// Each client of a group is served by its own subscription.
+func TestOwnSubscription(t *testing.T) {
+	c := NewConsumers[int]()
+	a := Beat{Group: "g", Subs: []Sub{{Topic: "T", Expr: "A", Version: 5}}}
+	b := Beat{Group: "g", Subs: []Sub{{Topic: "T", Expr: "B", Version: 9}, {Topic: "U", Expr: "*"}}}
+	c.Beat(cl(1, "a", 0), a)
+	c.Beat(cl(2, "b", 0), b)
+	for _, q := range []struct {
+		topic string
+		conn  int
+		want  string
+		l     Lookup
+	}{{"T", 1, "A", Known}, {"T", 2, "B", Known}, {"T", 3, "B", Known}, {"U", 1, "*", Known}, {"V", 1, "", NoTopic}} {
+		s, _, l := c.Sub([]byte("g"), []byte(q.topic), q.conn)
+		if l != q.l || (s != nil && s.Expr != q.want) {
+			t.Errorf("%s of %d: %v %v", q.topic, q.conn, s, l)
+		}
+	}
+	if _, _, l := c.Sub([]byte("h"), []byte("T"), 1); l != NoGroup {
+		t.Error("unknown group:", l)
+	}
+	// An older version does not replace a newer one.
+	a.Subs[0] = Sub{Topic: "T", Expr: "old", Version: 4}
+	c.Beat(cl(1, "a", 0), a)
+	if s, _, _ := c.Sub([]byte("g"), []byte("T"), 1); s.Expr == "old" {
+		t.Error("older subscription won")
+	}
+}
+
+func TestCloseAndExpire(t *testing.T) {
+	c := NewConsumers[int]()
+	c.Beat(cl(1, "a", 10), beat("T"))
+	c.Beat(cl(2, "a", 20), beat("T"))
+	if ids := c.IDs("g"); !slices.Equal(ids, []string{"a"}) {
+		t.Errorf("one id on two connections: %v", ids)
+	}
+	if gone := c.Expire(time.Unix(15, 0)); !slices.Equal(gone, []int{1}) {
+		t.Errorf("expired %v", gone)
+	}
+	ch := c.Closed(1)
+	if len(ch) != 1 || ch[0].Group != "g" || !slices.Equal(ch[0].Notify, []int{2}) {
+		t.Errorf("closed: %v", ch)
+	}
+
+	p := NewProducers[int]()
+	p.Beat("pg", cl(1, "x", 10))
+	p.Beat("pg", cl(1, "x", 11))
+	p.Beat("pg", cl(2, "y", 30))
+	if m, _ := p.Members("pg"); len(m) != 2 {
+		t.Errorf("members %v", m)
+	}
+	if gone := p.Expire(time.Unix(20, 0)); !slices.Equal(gone, []int{1}) {
+		t.Errorf("expired %v", gone)
+	}
+	p.Closed(2)
+	if _, ok := p.Members("pg"); ok {
+		t.Error("an empty producer group stays")
+	}
+}

@@ -1,0 +1,270 @@
+package clients
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"gomq/internal/filter"
+)
+
+// Sub is one topic of a subscription, compiled. It is never changed once made.
+type Sub struct {
+	Topic   string
+	Expr    string
+	Type    string       // filter.TypeTag (or empty), filter.TypeSQL
+	Version int64        // chosen by the client; rises when it subscribes anew
+	Tags    *filter.Tags // compiled when Type is a tag expression; nil matches all
+	Codes   []int32      // as the client sent them
+	TagSet  []string
+}
+
+// Beat is what one heartbeat says about one consumer group.
+type Beat struct {
+	Group     string
+	Type      string // CONSUME_PASSIVELY (push), CONSUME_ACTIVELY (pull)
+	Model     string // CLUSTERING, BROADCASTING
+	From      string // CONSUME_FROM_LAST_OFFSET, ...
+	Subs      []Sub
+	UnitMode  bool
+	Broadcast bool // Model is BROADCASTING
+}
+
+// member is a client of a consumer group with its own subscriptions. Clients of
+// one group may subscribe differently; each is served by what it said itself.
+type member[C comparable] struct {
+	Client[C]
+	subs map[string]*Sub
+}
+
+type group[C comparable] struct {
+	beat    Beat // attributes of the latest heartbeat; Subs unused
+	members []member[C]
+}
+
+// Group is a copy of what is known of a consumer group.
+type Group[C comparable] struct {
+	Type, Model, From string
+	Clients           []Client[C]
+	Subs              map[string]*Sub // of all clients, the newest version of each topic
+}
+
+// Consumers is the table of consumer groups. It has one mutex; no method calls
+// out while it is held: whoever is to be told of a change is returned.
+type Consumers[C comparable] struct {
+	mu     sync.RWMutex
+	groups map[string]*group[C]
+}
+
+// NewConsumers makes an empty table.
+func NewConsumers[C comparable]() *Consumers[C] {
+	return &Consumers[C]{groups: map[string]*group[C]{}}
+}
+
+// Beat records a heartbeat. When the client is new to the group or its set of
+// topics differs from its last heartbeat, it returns the connections of all
+// members: they divide the queues anew.
+func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[b.Group]
+	if g == nil {
+		g = &group[C]{}
+		t.groups[b.Group] = g
+	}
+	g.beat = b
+	g.beat.Subs = nil
+	i := slices.IndexFunc(g.members, func(m member[C]) bool { return m.Conn == c.Conn })
+	changed := i < 0
+	if changed {
+		i = len(g.members)
+		g.members = append(g.members, member[C]{subs: map[string]*Sub{}})
+	}
+	m := &g.members[i]
+	m.Client = c
+	for k := range b.Subs {
+		s := &b.Subs[k]
+		old := m.subs[s.Topic]
+		changed = changed || old == nil
+		if old == nil || s.Version > old.Version {
+			m.subs[s.Topic] = s
+		}
+	}
+	for topic := range m.subs {
+		if !slices.ContainsFunc(b.Subs, func(s Sub) bool { return s.Topic == topic }) {
+			delete(m.subs, topic)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return g.conns()
+}
+
+func (g *group[C]) conns() []C {
+	out := make([]C, len(g.members))
+	for i := range g.members {
+		out[i] = g.members[i].Conn
+	}
+	return out
+}
+
+// Leave takes the connection out of a group and returns the members that stay.
+func (t *Consumers[C]) Leave(name string, conn C) (notify []C) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.remove(name, func(c Client[C]) bool { return c.Conn == conn })
+}
+
+// remove deletes matching members; when there were any it returns the rest.
+func (t *Consumers[C]) remove(name string, gone func(Client[C]) bool) []C {
+	g := t.groups[name]
+	if g == nil {
+		return nil
+	}
+	before := len(g.members)
+	g.members = slices.DeleteFunc(g.members, func(m member[C]) bool { return gone(m.Client) })
+	switch len(g.members) {
+	case before:
+		return nil
+	case 0:
+		delete(t.groups, name)
+		return nil
+	}
+	return g.conns()
+}
+
+// Change is a group that lost members, and who stays.
+type Change[C comparable] struct {
+	Group  string
+	Notify []C
+}
+
+// Closed takes the connection out of every group.
+func (t *Consumers[C]) Closed(conn C) (changes []Change[C]) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range t.groups {
+		if n := t.remove(name, func(c Client[C]) bool { return c.Conn == conn }); len(n) > 0 {
+			changes = append(changes, Change[C]{name, n})
+		}
+	}
+	return changes
+}
+
+// Expire returns the connections of clients not seen since before. They leave
+// when the caller closes them (Closed).
+func (t *Consumers[C]) Expire(before time.Time) (gone []C) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, g := range t.groups {
+		for _, m := range g.members {
+			if m.Seen.Before(before) && !slices.Contains(gone, m.Conn) {
+				gone = append(gone, m.Conn)
+			}
+		}
+	}
+	return gone
+}
+
+// IDs are the client ids of a group, each once, in the order in which they came.
+func (t *Consumers[C]) IDs(name string) []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	g := t.groups[name]
+	if g == nil {
+		return nil
+	}
+	ids := make([]string, 0, len(g.members))
+	for _, m := range g.members {
+		if !slices.Contains(ids, m.ID) {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+// Lookup is the outcome of Sub.
+type Lookup int
+
+// What Sub found.
+const (
+	Known Lookup = iota
+	NoGroup
+	NoTopic // the group is there but nobody in it subscribes to the topic
+)
+
+// Sub is the subscription by which a pull of conn for group and topic is
+// served: the client's own, or, when the pull comes on another connection than
+// the heartbeats, the newest of the group.
+func (t *Consumers[C]) Sub(name, topic []byte, conn C) (s *Sub, broadcast bool, l Lookup) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	g := t.groups[string(name)]
+	if g == nil {
+		return nil, false, NoGroup
+	}
+	for i := range g.members {
+		m := g.members[i].subs[string(topic)]
+		if m == nil {
+			continue
+		}
+		if g.members[i].Conn == conn {
+			s = m
+			break
+		}
+		if s == nil || m.Version > s.Version {
+			s = m
+		}
+	}
+	if s == nil {
+		return nil, g.beat.Broadcast, NoTopic
+	}
+	return s, g.beat.Broadcast, Known
+}
+
+// Group is a copy of one group, ok false when nobody of it is connected.
+func (t *Consumers[C]) Group(name string) (out Group[C], ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	g := t.groups[name]
+	if g == nil {
+		return out, false
+	}
+	out = Group[C]{Type: g.beat.Type, Model: g.beat.Model, From: g.beat.From, Subs: map[string]*Sub{}}
+	for _, m := range g.members {
+		out.Clients = append(out.Clients, m.Client)
+		for topic, s := range m.subs {
+			if old := out.Subs[topic]; old == nil || s.Version > old.Version {
+				out.Subs[topic] = s
+			}
+		}
+	}
+	return out, true
+}
+
+// Names are the groups with a connected client.
+func (t *Consumers[C]) Names() []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := make([]string, 0, len(t.groups))
+	for n := range t.groups {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Subscribers are the groups with a client that subscribes to topic.
+func (t *Consumers[C]) Subscribers(topic string) (groups []string) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for name, g := range t.groups {
+		if slices.ContainsFunc(g.members, func(m member[C]) bool { return m.subs[topic] != nil }) {
+			groups = append(groups, name)
+		}
+	}
+	slices.Sort(groups)
+	return groups
+}

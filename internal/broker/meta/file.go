@@ -1,0 +1,105 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"gomq/internal/failpoint"
+)
+
+// file is one JSON file of the config directory. It is replaced whole: written
+// beside itself, synced, renamed, and the directory synced, with the generation
+// before kept as NAME.bak. At no moment is there neither.
+type file struct {
+	path string
+
+	mu    sync.Mutex // held while writing; one writer at a time
+	saved uint64     // the newest generation on disk
+}
+
+// load hands the file's bytes to parse. A file that is missing, empty or does
+// not parse gives way to its .bak; both missing is a fresh start (found false).
+// When one of them is there and neither parses, load refuses rather than start
+// with nothing: the error names both.
+func (f *file) load(parse func([]byte) error) (found bool, err error) {
+	var problems []error
+	for _, name := range []string{f.path, f.path + ".bak"} {
+		data, err := os.ReadFile(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			problems = append(problems, err)
+			continue
+		case len(data) == 0:
+			if name == f.path {
+				problems = append(problems, fmt.Errorf("%s is empty", name))
+			}
+			continue
+		}
+		if err = parse(data); err == nil {
+			return true, nil
+		}
+		problems = append(problems, fmt.Errorf("%s: %w", name, err))
+	}
+	if len(problems) == 0 {
+		return false, nil
+	}
+	return false, fmt.Errorf("%w; repair it from a copy, or remove it and its .bak to start without what it held", errors.Join(problems...))
+}
+
+// save writes generation gen unless that or a newer one is on disk already.
+// Callers that come while another writes wait, and mostly find theirs done.
+func (f *file) save(gen uint64, encode func() (data []byte, gen uint64)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if gen <= f.saved {
+		return nil
+	}
+	data, gen := encode()
+	if err := replace(f.path, data); err != nil {
+		return fmt.Errorf("saving %s: %w", f.path, err)
+	}
+	f.saved = gen
+	return nil
+}
+
+func replace(path string, data []byte) error {
+	tmp := path + ".tmp"
+	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(data)
+	if err == nil {
+		err = out.Sync()
+	}
+	if e := out.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	// A link, not a rename: the name itself never goes away.
+	bak := path + ".bak"
+	if err = os.Remove(bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err = os.Link(path, bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	failpoint.Hit("renameJSON")
+	if err = os.Rename(tmp, path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
