@@ -1,0 +1,94 @@
+package message
+
+import "bytes"
+
+// Names of properties that brokers read or write (store.md section 14).
+const (
+	PropKeys         = "KEYS"
+	PropTags         = "TAGS"
+	PropWait         = "WAIT" // false: answer before flush and replica
+	PropDelay        = "DELAY"
+	PropRetryTopic   = "RETRY_TOPIC"
+	PropRealTopic    = "REAL_TOPIC"
+	PropRealQueue    = "REAL_QID"
+	PropTransaction  = "TRAN_MSG"
+	PropProducer     = "PGROUP"
+	PropOriginID     = "ORIGIN_MESSAGE_ID"
+	PropRegion       = "MSG_REGION"
+	PropTraceOn      = "TRACE_ON"
+	PropUniqKey      = "UNIQ_KEY"
+	PropPreparedOff  = "TRAN_PREPARED_QUEUE_OFFSET"
+	PropCheckTimes   = "TRANSACTION_CHECK_TIMES"
+	PropImmunity     = "CHECK_IMMUNITY_TIME_IN_SECONDS"
+	PropReplyTo      = "REPLY_TO_CLIENT"
+	PropPushReply    = "PUSH_REPLY_TIME"
+	PropCluster      = "CLUSTER"
+	PropMessageType  = "MSG_TYPE"
+	PropMultiQueue   = "INNER_MULTI_DISPATCH"
+	PropMultiOffsets = "INNER_MULTI_QUEUE_OFFSET"
+)
+
+const (
+	nameEnd = 1 // between name and value
+	propEnd = 2 // between properties
+)
+
+// EachProp calls fn for each property of the text name 0x01 value 0x02 ...
+// until fn returns false. Items without a name or without a value are skipped,
+// as the original's readers do; later 0x01 belong to the value (store.md
+// section 3). The slices are borrowed.
+func EachProp(props []byte, fn func(name, value []byte) bool) {
+	for len(props) > 0 {
+		item := props
+		if i := bytes.IndexByte(props, propEnd); i >= 0 {
+			item, props = props[:i], props[i+1:]
+		} else {
+			props = nil
+		}
+		i := bytes.IndexByte(item, nameEnd)
+		if i <= 0 || i == len(item)-1 {
+			continue
+		}
+		if !fn(item[:i], item[i+1:]) {
+			return
+		}
+	}
+}
+
+// Prop is the value of a property; of one that comes twice the last. It does
+// not allocate.
+func Prop(props []byte, name string) (value []byte, ok bool) {
+	for len(props) > len(name)+1 {
+		item := props
+		if i := bytes.IndexByte(props, propEnd); i >= 0 {
+			item, props = props[:i], props[i+1:]
+		} else {
+			props = nil
+		}
+		if n := len(name); len(item) > n+1 && item[n] == nameEnd && string(item[:n]) == name {
+			value, ok = item[n+1:], true
+		}
+	}
+	return value, ok
+}
+
+// AppendProp appends one property to a text, with the separator before it when
+// the text is not empty and does not end in one.
+func AppendProp(dst []byte, name, value string) []byte {
+	if n := len(dst); n > 0 && dst[n-1] != propEnd {
+		dst = append(dst, propEnd)
+	}
+	dst = append(dst, name...)
+	dst = append(dst, nameEnd)
+	return append(dst, value...)
+}
+
+// TagsCode is what a queue entry says of the message's tags: the Java hash of
+// TAGS, sign-extended; 0 without tags.
+func TagsCode(props []byte) int64 {
+	v, ok := Prop(props, PropTags)
+	if !ok {
+		return 0
+	}
+	return int64(HashCode(v))
+}
