@@ -100,8 +100,6 @@ func BeginResponse(dst []byte, codec Codec, opaque, code int32, remark string, h
 // EndResponse ends what BeginResponse began.
 func EndResponse(b []byte, mark int) []byte { panic("not yet") }
 
-// Language is the peer's language (wire.md section 4).
-type Language uint8
 
 // RequestName is the name of a request code that RocketMQ 4.5 to 5.3 know, ""
 // for others.

@@ -32,3 +32,6 @@ func (f *Fields) Bool(name string, v *bool, required bool) { panic("not yet") }
 
 // Encoding says whether the fields are being written.
 func (f *Fields) Encoding() bool { return f.encoding }
+
+// bad notes that a field's value is not what the field holds.
+func (f *Fields) bad(name, value string) { panic("not yet") }
