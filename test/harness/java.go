@@ -1,0 +1,44 @@
+package harness
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// opens is what the originals need of a Java 17 virtual machine.
+const opens = "--add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.ch=ALL-UNNAMED " +
+	"--add-exports=java.base/sun.nio.ch=ALL-UNNAMED --add-exports=java.base/jdk.internal.ref=ALL-UNNAMED " +
+	"--add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.util=ALL-UNNAMED " +
+	"--add-opens=java.base/java.net=ALL-UNNAMED"
+
+const logback = `<configuration><appender name="C" class="ch.qos.logback.core.ConsoleAppender"><encoder>` +
+	`<pattern>%d %p %logger{20} - %m%n</pattern></encoder></appender><root level="WARN"><appender-ref ref="C"/></root></configuration>`
+
+// java turns the spec into one that starts a Java original. Its home and logs
+// are in the server's directory.
+func (s *Server) java(spec *Spec) {
+	s.t.Helper()
+	lib := os.Getenv("GOMQ_TEST_JAVA_LIB")
+	if lib == "" {
+		Skip(s.t, "GOMQ_TEST_JAVA_LIB does not name the directory with the jars")
+	}
+	conf := filepath.Join(s.Dir, "home", "conf")
+	if err := os.MkdirAll(conf, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, name := range []string{"namesrv", "broker", "tools"} {
+		if err := os.WriteFile(filepath.Join(conf, "logback_"+name+".xml"), []byte(logback), 0o644); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	home := filepath.Join(s.Dir, "home")
+	class, heap := "org.apache.rocketmq.namesrv.NamesrvStartup", "256m"
+	if s.Role == "broker" {
+		class, heap = "org.apache.rocketmq.broker.BrokerStartup", "768m"
+	}
+	spec.Path = "java"
+	spec.Args = append(strings.Fields(opens), "-Xms"+heap, "-Xmx"+heap, "-XX:MaxDirectMemorySize=2g",
+		"-Duser.home="+s.Dir, "-Drocketmq.home.dir="+home, "-cp", lib+"/*", class, "-c", s.Conf)
+	spec.Env = append(spec.Env, "ROCKETMQ_HOME="+home)
+}
