@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/magiconair/properties"
+
+	"gomq/internal/failpoint"
 )
 
 // Source is the text that options were read from: the properties file of the
@@ -177,25 +180,25 @@ func (s *Source) Save() error {
 	return Replace(s.File, b.Bytes())
 }
 
-// Replace writes a file whole and durably: FILE.tmp, sync, the old one to
-// FILE.bak, rename, sync of the directory. The mode of an existing file stays,
-// a new one is 0600.
+// Replace writes a file whole and durably: FILE.tmp, sync, a link to the old one
+// as FILE.bak, rename, sync of the directory. At no moment is there neither. The
+// mode of an existing file stays, a new one is 0600. An empty file does not
+// become a .bak: it would displace one that holds something. One caller at a
+// time for a file.
 func Replace(file string, data []byte) error {
-	mode := os.FileMode(0o600)
+	mode, old := os.FileMode(0o600), false
 	if info, err := os.Stat(file); err == nil {
-		mode = info.Mode().Perm()
+		mode, old = info.Mode().Perm(), info.Size() > 0
 	}
 	if err := writeSynced(file+".tmp", data, mode); err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(file); err == nil && len(old) > 0 {
-		if err := writeSynced(file+".bak.tmp", old, mode); err != nil {
-			return err
-		}
-		if err := os.Rename(file+".bak.tmp", file+".bak"); err != nil {
+	if old {
+		if err := keepOld(file, mode); err != nil {
 			return err
 		}
 	}
+	failpoint.Hit("renameJSON")
 	if err := os.Rename(file+".tmp", file); err != nil {
 		return err
 	}
@@ -204,6 +207,25 @@ func Replace(file string, data []byte) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// keepOld makes FILE.bak what FILE is now; the name FILE itself never goes away.
+func keepOld(file string, mode os.FileMode) error {
+	tmp := file + ".bak.tmp"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Link(file, tmp); err != nil {
+		// Not every file system has links.
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := writeSynced(tmp, data, mode); err != nil {
+			return err
+		}
+	}
+	return os.Rename(tmp, file+".bak")
 }
 
 func writeSynced(file string, data []byte, mode os.FileMode) error {

@@ -18,6 +18,16 @@ func beat(topics ...string) Beat {
 	return b
 }
 
+// hear is Beat for a heartbeat that must be accepted.
+func hear(t *testing.T, c *Consumers[int], who Client[int], b Beat) []int {
+	t.Helper()
+	notify, err := c.Beat(who, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return notify
+}
+
 func TestWhoIsNotified(t *testing.T) {
 	c := NewConsumers[int]()
 	for _, step := range []struct {
@@ -25,12 +35,12 @@ func TestWhoIsNotified(t *testing.T) {
 		got  []int
 		want []int
 	}{
-		{"first member", c.Beat(cl(1, "a", 0), beat("T")), []int{1}},
-		{"same again", c.Beat(cl(1, "a", 0), beat("T")), nil},
-		{"second member", c.Beat(cl(2, "b", 0), beat("T")), []int{1, 2}},
-		{"another topic", c.Beat(cl(2, "b", 0), beat("T", "U")), []int{1, 2}},
-		{"first unchanged though second differs", c.Beat(cl(1, "a", 0), beat("T")), nil},
-		{"a topic less", c.Beat(cl(2, "b", 0), beat("U")), []int{1, 2}},
+		{"first member", hear(t, c, cl(1, "a", 0), beat("T")), []int{1}},
+		{"same again", hear(t, c, cl(1, "a", 0), beat("T")), nil},
+		{"second member", hear(t, c, cl(2, "b", 0), beat("T")), []int{1, 2}},
+		{"another topic", hear(t, c, cl(2, "b", 0), beat("T", "U")), []int{1, 2}},
+		{"first unchanged though second differs", hear(t, c, cl(1, "a", 0), beat("T")), nil},
+		{"a topic less", hear(t, c, cl(2, "b", 0), beat("U")), []int{1, 2}},
 		{"leaves", c.Leave("g", 1), []int{2}},
 		{"leaves twice", c.Leave("g", 1), nil},
 		{"last leaves", c.Leave("g", 2), nil},
@@ -49,8 +59,8 @@ func TestOwnSubscription(t *testing.T) {
 	c := NewConsumers[int]()
 	a := Beat{Group: "g", Subs: []Sub{{Topic: "T", Expr: "A", Version: 5}}}
 	b := Beat{Group: "g", Subs: []Sub{{Topic: "T", Expr: "B", Version: 9}, {Topic: "U", Expr: "*"}}}
-	c.Beat(cl(1, "a", 0), a)
-	c.Beat(cl(2, "b", 0), b)
+	hear(t, c, cl(1, "a", 0), a)
+	hear(t, c, cl(2, "b", 0), b)
 	for _, q := range []struct {
 		topic string
 		conn  int
@@ -66,8 +76,8 @@ func TestOwnSubscription(t *testing.T) {
 		t.Error("unknown group:", l)
 	}
 	// An older version does not replace a newer one.
-	a.Subs[0] = Sub{Topic: "T", Expr: "old", Version: 4}
-	c.Beat(cl(1, "a", 0), a)
+	a.Subs = []Sub{{Topic: "T", Expr: "old", Version: 4}}
+	hear(t, c, cl(1, "a", 0), a)
 	if s, _, _ := c.Sub([]byte("g"), []byte("T"), 1); s.Expr == "old" {
 		t.Error("older subscription won")
 	}
@@ -75,8 +85,8 @@ func TestOwnSubscription(t *testing.T) {
 
 func TestCloseAndExpire(t *testing.T) {
 	c := NewConsumers[int]()
-	c.Beat(cl(1, "a", 10), beat("T"))
-	c.Beat(cl(2, "a", 20), beat("T"))
+	hear(t, c, cl(1, "a", 10), beat("T"))
+	hear(t, c, cl(2, "a", 20), beat("T"))
 	if ids := c.IDs("g"); !slices.Equal(ids, []string{"a"}) {
 		t.Errorf("one id on two connections: %v", ids)
 	}
@@ -98,8 +108,52 @@ func TestCloseAndExpire(t *testing.T) {
 	if gone := p.Expire(time.Unix(20, 0)); !slices.Equal(gone, []int{1}) {
 		t.Errorf("expired %v", gone)
 	}
+	p.Closed(1)
 	p.Closed(2)
 	if _, ok := p.Members("pg"); ok {
 		t.Error("an empty producer group stays")
+	}
+}
+
+// One connection cannot fill the tables, and closing it leaves nothing behind.
+func TestGroupLimit(t *testing.T) {
+	c, p := NewConsumers[int](), NewProducers[int]()
+	for i := range maxGroups {
+		name := string(rune('a'+i%26)) + string(rune('0'+i/26))
+		if _, err := c.Beat(cl(1, "a", 0), Beat{Group: name}); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Beat(name, cl(1, "a", 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Beat(cl(1, "a", 0), Beat{Group: "more"}); err != ErrTooManyGroups {
+		t.Errorf("one group more: %v", err)
+	}
+	if err := p.Beat("more", cl(1, "a", 0)); err != ErrTooManyGroups {
+		t.Errorf("one producer group more: %v", err)
+	}
+	if _, err := c.Beat(cl(2, "b", 0), Beat{Group: "more"}); err != nil {
+		t.Errorf("another connection: %v", err)
+	}
+	c.Closed(1)
+	p.Closed(1)
+	if len(c.groups) != 1 || len(c.joined) != 1 || len(p.groups) != 0 || len(p.joined) != 0 {
+		t.Errorf("left behind: %d and %d groups, %d and %d connections", len(c.groups), len(p.groups), len(c.joined), len(p.joined))
+	}
+}
+
+// Leave of a group that one is not in changes nothing for others.
+func TestLeaveElsewhere(t *testing.T) {
+	c := NewConsumers[int]()
+	hear(t, c, cl(1, "a", 0), beat("T"))
+	if n := c.Leave("g", 2); n != nil {
+		t.Errorf("a stranger's leaving notifies %v", n)
+	}
+	if n := c.Leave("h", 1); n != nil {
+		t.Errorf("leaving an unknown group notifies %v", n)
+	}
+	if ids := c.IDs("g"); !slices.Equal(ids, []string{"a"}) {
+		t.Errorf("members %v", ids)
 	}
 }

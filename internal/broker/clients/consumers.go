@@ -54,52 +54,77 @@ type Group[C comparable] struct {
 type Consumers[C comparable] struct {
 	mu     sync.RWMutex
 	groups map[string]*group[C]
+	joined joined[C]
 }
 
 // NewConsumers makes an empty table.
 func NewConsumers[C comparable]() *Consumers[C] {
-	return &Consumers[C]{groups: map[string]*group[C]{}}
+	return &Consumers[C]{groups: map[string]*group[C]{}, joined: joined[C]{}}
 }
 
-// Beat records a heartbeat. When the client is new to the group or its set of
-// topics differs from its last heartbeat, it returns the connections of all
-// members: they divide the queues anew.
-func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C) {
+// Beat records a heartbeat; its Subs name each topic once. When the client is
+// new to the group or its set of topics differs from its last heartbeat, it
+// returns the connections of all members: they divide the queues anew. A newer
+// expression of the same topic replaces the older one and is no such change. The
+// error is ErrTooManyGroups.
+func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[b.Group]
-	if g == nil {
-		g = &group[C]{}
-		t.groups[b.Group] = g
+	i := -1
+	if g != nil {
+		i = slices.IndexFunc(g.members, func(m member[C]) bool { return m.Conn == c.Conn })
 	}
-	g.beat = b
-	g.beat.Subs = nil
-	i := slices.IndexFunc(g.members, func(m member[C]) bool { return m.Conn == c.Conn })
 	changed := i < 0
 	if changed {
+		if err := t.joined.add(c.Conn, b.Group); err != nil {
+			return nil, err
+		}
+		if g == nil {
+			g = &group[C]{}
+			t.groups[b.Group] = g
+		}
 		i = len(g.members)
 		g.members = append(g.members, member[C]{subs: map[string]*Sub{}})
 	}
+	g.beat = b
+	g.beat.Subs = nil
 	m := &g.members[i]
 	m.Client = c
-	for k := range b.Subs {
-		s := &b.Subs[k]
+	if m.subscribe(b.Subs) {
+		changed = true
+	}
+	if !changed {
+		return nil, nil
+	}
+	return g.conns(), nil
+}
+
+// subscribe takes over what a heartbeat says and reports whether the set of
+// topics has changed.
+func (m *member[C]) subscribe(subs []Sub) (changed bool) {
+	for k := range subs {
+		s := &subs[k]
 		old := m.subs[s.Topic]
 		changed = changed || old == nil
 		if old == nil || s.Version > old.Version {
 			m.subs[s.Topic] = s
 		}
 	}
+	if len(m.subs) == len(subs) {
+		return changed // every topic known is among those of the heartbeat
+	}
+	said := make(map[string]bool, len(subs))
+	for k := range subs {
+		said[subs[k].Topic] = true
+	}
 	for topic := range m.subs {
-		if !slices.ContainsFunc(b.Subs, func(s Sub) bool { return s.Topic == topic }) {
+		if !said[topic] {
 			delete(m.subs, topic)
 			changed = true
 		}
 	}
-	if !changed {
-		return nil
-	}
-	return g.conns()
+	return changed
 }
 
 func (g *group[C]) conns() []C {
@@ -114,17 +139,19 @@ func (g *group[C]) conns() []C {
 func (t *Consumers[C]) Leave(name string, conn C) (notify []C) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.remove(name, func(c Client[C]) bool { return c.Conn == conn })
+	t.joined.drop(conn, name)
+	return t.remove(name, conn)
 }
 
-// remove deletes matching members; when there were any it returns the rest.
-func (t *Consumers[C]) remove(name string, gone func(Client[C]) bool) []C {
+// remove takes conn off a group; when it was a member the rest is returned.
+// Held: mu.
+func (t *Consumers[C]) remove(name string, conn C) []C {
 	g := t.groups[name]
 	if g == nil {
 		return nil
 	}
 	before := len(g.members)
-	g.members = slices.DeleteFunc(g.members, func(m member[C]) bool { return gone(m.Client) })
+	g.members = slices.DeleteFunc(g.members, func(m member[C]) bool { return m.Conn == conn })
 	switch len(g.members) {
 	case before:
 		return nil
@@ -145,11 +172,12 @@ type Change[C comparable] struct {
 func (t *Consumers[C]) Closed(conn C) (changes []Change[C]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for name := range t.groups {
-		if n := t.remove(name, func(c Client[C]) bool { return c.Conn == conn }); len(n) > 0 {
+	for _, name := range t.joined[conn] {
+		if n := t.remove(name, conn); len(n) > 0 {
 			changes = append(changes, Change[C]{name, n})
 		}
 	}
+	delete(t.joined, conn)
 	return changes
 }
 
@@ -158,9 +186,11 @@ func (t *Consumers[C]) Closed(conn C) (changes []Change[C]) {
 func (t *Consumers[C]) Expire(before time.Time) (gone []C) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	seen := map[C]bool{}
 	for _, g := range t.groups {
 		for _, m := range g.members {
-			if m.Seen.Before(before) && !slices.Contains(gone, m.Conn) {
+			if m.Seen.Before(before) && !seen[m.Conn] {
+				seen[m.Conn] = true
 				gone = append(gone, m.Conn)
 			}
 		}

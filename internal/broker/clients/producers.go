@@ -11,68 +11,73 @@ import (
 type Producers[C comparable] struct {
 	mu     sync.Mutex
 	groups map[string][]Client[C]
+	joined joined[C]
 	turn   int // round robin of Any
 }
 
 // NewProducers makes an empty table.
 func NewProducers[C comparable]() *Producers[C] {
-	return &Producers[C]{groups: map[string][]Client[C]{}}
+	return &Producers[C]{groups: map[string][]Client[C]{}, joined: joined[C]{}}
 }
 
 // Beat records that c belongs to group. A second connection with the same
 // client id is a second member: its answers go to the connection that asked.
-func (p *Producers[C]) Beat(group string, c Client[C]) {
+// The error is ErrTooManyGroups.
+func (p *Producers[C]) Beat(group string, c Client[C]) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.groups[group], _ = put(p.groups[group], c)
-}
-
-// put replaces the member with c's connection, or adds it and says so.
-func put[C comparable](members []Client[C], c Client[C]) ([]Client[C], bool) {
+	members := p.groups[group]
 	for i := range members {
 		if members[i].Conn == c.Conn {
 			members[i] = c
-			return members, false
+			return nil
 		}
 	}
-	return append(members, c), true
+	if err := p.joined.add(c.Conn, group); err != nil {
+		return err
+	}
+	p.groups[group] = append(members, c)
+	return nil
 }
 
 // Leave takes the connection out of group.
 func (p *Producers[C]) Leave(group string, conn C) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.remove(group, func(c Client[C]) bool { return c.Conn == conn })
+	p.remove(group, conn)
+	p.joined.drop(conn, group)
 }
 
 // Closed takes the connection out of every group.
 func (p *Producers[C]) Closed(conn C) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for group := range p.groups {
-		p.remove(group, func(c Client[C]) bool { return c.Conn == conn })
+	for _, group := range p.joined[conn] {
+		p.remove(group, conn)
 	}
+	delete(p.joined, conn)
 }
 
-// Expire takes out clients not seen since before and returns their connections,
-// which the caller closes.
+// Expire returns the connections of clients not seen since before. They leave
+// when the caller closes them (Closed).
 func (p *Producers[C]) Expire(before time.Time) (gone []C) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for group := range p.groups {
-		p.remove(group, func(c Client[C]) bool {
-			if c.Seen.Before(before) {
-				gone = append(gone, c.Conn)
-				return true
+	seen := map[C]bool{}
+	for _, members := range p.groups {
+		for _, m := range members {
+			if m.Seen.Before(before) && !seen[m.Conn] {
+				seen[m.Conn] = true
+				gone = append(gone, m.Conn)
 			}
-			return false
-		})
+		}
 	}
 	return gone
 }
 
-func (p *Producers[C]) remove(group string, gone func(Client[C]) bool) {
-	if left := slices.DeleteFunc(p.groups[group], gone); len(left) > 0 {
+// remove takes conn off the members of group. Held: mu.
+func (p *Producers[C]) remove(group string, conn C) {
+	if left := slices.DeleteFunc(p.groups[group], func(c Client[C]) bool { return c.Conn == conn }); len(left) > 0 {
 		p.groups[group] = left
 	} else {
 		delete(p.groups, group)

@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 
-	"gomq/internal/failpoint"
+	"gomq/internal/config"
 )
 
-// file is one JSON file of the config directory. It is replaced whole: written
-// beside itself, synced, renamed, and the directory synced, with the generation
-// before kept as NAME.bak. At no moment is there neither.
+// file is one JSON file of the config directory. It is replaced whole and
+// durably (config.Replace), with the generation before kept as NAME.bak.
 type file struct {
 	path string
 
@@ -61,45 +59,9 @@ func (f *file) save(gen uint64, encode func() (data []byte, gen uint64)) error {
 		return nil
 	}
 	data, gen := encode()
-	if err := replace(f.path, data); err != nil {
+	if err := config.Replace(f.path, data); err != nil {
 		return fmt.Errorf("saving %s: %w", f.path, err)
 	}
 	f.saved = gen
 	return nil
-}
-
-func replace(path string, data []byte) error {
-	tmp := path + ".tmp"
-	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(data)
-	if err == nil {
-		err = out.Sync()
-	}
-	if e := out.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	// A link, not a rename: the name itself never goes away.
-	bak := path + ".bak"
-	if err = os.Remove(bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err = os.Link(path, bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	failpoint.Hit("renameJSON")
-	if err = os.Rename(tmp, path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -20,9 +20,10 @@ func NewGroup(name string) protocol.GroupConfig {
 		RetryQueueNums: 1, RetryMaxTimes: 16, WhichBrokerWhenConsumeSlowly: 1, NotifyConsumerIdsChangedEnable: true}
 }
 
-// LoadGroups reads the table from path and adds the built-in groups.
-func LoadGroups(path string, now func() time.Time) (*Groups, error) {
-	g := &Groups{table[protocol.GroupConfig]{file: file{path: path}, now: now, kind: "group", limit: MaxGroups, pretty: protocol.PrettyGroupTable}}
+// LoadGroups reads the table from path and adds the built-in groups. limit says
+// how many groups there may be; those of the file are kept even if they are more.
+func LoadGroups(path string, limit func() int, now func() time.Time) (*Groups, error) {
+	g := &Groups{table[protocol.GroupConfig]{file: file{path: path}, now: now, kind: "group", limit: limit, pretty: protocol.PrettyGroupTable}}
 	builtin := map[string]protocol.GroupConfig{}
 	for _, name := range builtinGroups {
 		builtin[name] = NewGroup(name)

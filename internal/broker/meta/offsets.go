@@ -3,19 +3,27 @@ package meta
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
 	"gomq/internal/failpoint"
+	"gomq/internal/message"
 	"gomq/internal/protocol"
 )
 
-// MaxOffsetKeys limits how many (topic, group) pairs may have offsets, so that
-// a peer that invents names cannot fill the memory.
-const MaxOffsetKeys = 1_000_000
+// Limits on the table, so that a peer that invents names or queues cannot fill
+// the memory.
+const (
+	maxOffsetKeys = 500_000   // (topic, group) pairs
+	maxOffsets    = 4_000_000 // of all queues of all pairs
+)
 
-// ErrTooManyOffsets is returned when a commit would exceed MaxOffsetKeys.
-var ErrTooManyOffsets = errors.New("too many consumer offsets: delete groups or topics that are no longer used")
+// Why a commit was not kept.
+var (
+	ErrTooManyOffsets = errors.New("too many consumer offsets: delete groups or topics that are no longer used")
+	ErrNegativeQueue  = errors.New("an offset was committed for a queue with a negative number")
+)
 
 // Offsets is the table of consumer offsets: how far each group has come in each
 // queue. Kept in consumerOffset.json (store.md section 12). It has one mutex.
@@ -25,6 +33,7 @@ type Offsets struct {
 	mu    sync.RWMutex
 	table map[string]map[string]map[int32]int64 // topic -> group -> queue -> next offset
 	keys  int
+	count int    // offsets of all keys
 	gen   uint64 // rises with every change; what save compares
 }
 
@@ -62,34 +71,56 @@ func splitKey(key string) (topic, group string, ok bool) {
 }
 
 // Commit stores offset as the next one that group reads from the queue, also
-// when that goes backwards: clients may rewind.
+// when that goes backwards: clients may rewind. Names that can be no topic or no
+// group are refused: they would be kept for ever. Errors: those of the names,
+// ErrNegativeQueue, ErrTooManyOffsets.
 func (o *Offsets) Commit(topic, group []byte, queue int32, offset int64) error {
 	o.mu.RLock()
 	if cur, ok := o.table[string(topic)][string(group)][queue]; ok && cur == offset {
 		o.mu.RUnlock()
 		return nil // most commits of an idle consumer
 	}
+	known := o.table[string(topic)][string(group)] != nil
 	o.mu.RUnlock()
+	if queue < 0 {
+		return ErrNegativeQueue
+	}
+	if !known {
+		if err := message.ValidTopic(string(topic)); err != nil {
+			return err
+		}
+		if err := message.ValidGroup(string(group)); err != nil {
+			return err
+		}
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	failpoint.Hit("offsetCommit")
 	return o.put(topic, group, queue, offset)
 }
 
+// put stores an offset. Held: mu.
 func (o *Offsets) put(topic, group []byte, queue int32, offset int64) error {
 	groups := o.table[string(topic)]
+	queues := groups[string(group)]
+	old, known := queues[queue]
+	switch {
+	case known && old == offset:
+		return nil
+	case !known && o.count >= maxOffsets, queues == nil && o.keys >= maxOffsetKeys:
+		return ErrTooManyOffsets
+	}
 	if groups == nil {
 		groups = map[string]map[int32]int64{}
 		o.table[string(topic)] = groups
 	}
-	queues := groups[string(group)]
 	if queues == nil {
-		if o.keys >= MaxOffsetKeys {
-			return ErrTooManyOffsets
-		}
 		o.keys++
 		queues = map[int32]int64{}
 		groups[string(group)] = queues
+	}
+	if !known {
+		o.count++
 	}
 	queues[queue] = offset
 	o.gen++
@@ -108,15 +139,7 @@ func (o *Offsets) Query(topic, group []byte, queue int32) (offset int64, ok bool
 func (o *Offsets) Queues(topic, group string) map[int32]int64 {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	queues := o.table[topic][group]
-	if queues == nil {
-		return nil
-	}
-	out := make(map[int32]int64, len(queues))
-	for q, off := range queues {
-		out[q] = off
-	}
-	return out
+	return maps.Clone(o.table[topic][group])
 }
 
 // Topics are the topics in which group has offsets, sorted.
@@ -151,6 +174,7 @@ func (o *Offsets) DropGroup(group string) {
 		if groups[group] == nil {
 			continue
 		}
+		o.count -= len(groups[group])
 		delete(groups, group)
 		o.keys--
 		o.gen++
@@ -167,20 +191,26 @@ func (o *Offsets) Table() protocol.OffsetTable {
 	return t
 }
 
+// snapshot copies one topic at a time, so that a commit never waits for the
+// whole table: what is committed meanwhile may be in the copy or not, and then
+// its generation is beyond the one returned.
 func (o *Offsets) snapshot() (protocol.OffsetTable, uint64) {
 	o.mu.RLock()
-	defer o.mu.RUnlock()
-	t := make(protocol.OffsetTable, o.keys)
-	for topic, groups := range o.table {
-		for group, queues := range groups {
-			c := make(map[int32]int64, len(queues))
-			for q, off := range queues {
-				c[q] = off
-			}
-			t[topic+"@"+group] = c
-		}
+	gen := o.gen
+	topics := make([]string, 0, len(o.table))
+	for topic := range o.table {
+		topics = append(topics, topic)
 	}
-	return t, o.gen
+	t := make(protocol.OffsetTable, o.keys)
+	o.mu.RUnlock()
+	for _, topic := range topics {
+		o.mu.RLock()
+		for group, queues := range o.table[topic] {
+			t[topic+"@"+group] = maps.Clone(queues)
+		}
+		o.mu.RUnlock()
+	}
+	return t, gen
 }
 
 // Save writes the table when it has changed since the last time.

@@ -11,12 +11,13 @@ import (
 
 // table is a named set of configurations with a version and a file. Entries are
 // never changed in place: a *T handed out stays as it is for ever. It has one
-// mutex; the file is written outside it.
+// mutex, held only for map operations; the file is encoded and written outside
+// it.
 type table[T any] struct {
 	file   file
 	now    func() time.Time
-	kind   string // for messages: "topic", "group"
-	limit  int
+	kind   string     // for messages: "topic", "group"
+	limit  func() int // entries at most; asked when one is added
 	pretty func(map[string]*T, protocol.DataVersion) []byte
 
 	mu      sync.RWMutex
@@ -70,8 +71,8 @@ func (t *table[T]) add(name string, e T, replace bool) (*T, error) {
 	defer t.mu.Unlock()
 	if old := t.entries[name]; old != nil && !replace {
 		return old, nil
-	} else if old == nil && len(t.entries) >= t.limit {
-		return nil, fmt.Errorf("%s %s not created: there are %d, the most that a broker takes", t.kind, name, t.limit)
+	} else if old == nil && len(t.entries) >= t.limit() {
+		return nil, fmt.Errorf("%s %s not created: there are %d, the most that this broker takes", t.kind, name, len(t.entries))
 	}
 	t.entries[name] = &e
 	t.bump()
@@ -96,7 +97,6 @@ func (t *table[T]) bump() {
 	t.version.Timestamp = t.now().UnixMilli()
 	t.version.Counter++
 	t.gen++
-
 }
 
 // Touch raises the version without changing an entry: nameservers then take
@@ -114,8 +114,9 @@ func (t *table[T]) Save() error {
 	t.mu.RUnlock()
 	return t.file.save(gen, func() ([]byte, uint64) {
 		t.mu.RLock()
-		defer t.mu.RUnlock()
-		return t.pretty(t.entries, t.version), t.gen
+		entries, version, gen := maps.Clone(t.entries), t.version, t.gen
+		t.mu.RUnlock()
+		return t.pretty(entries, version), gen
 	})
 }
 

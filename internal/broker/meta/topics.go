@@ -4,17 +4,11 @@ package meta
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"gomq/internal/message"
 	"gomq/internal/protocol"
-)
-
-// Limits on what clients can create (reliability.md section 6).
-const (
-	MaxTopics = 50_000
-	MaxGroups = 50_000
-	MaxQueues = 1_024 // a topic; more only for the built-in BenchmarkTest
 )
 
 // Permission bits of a topic.
@@ -25,7 +19,17 @@ const (
 )
 
 // Topics is the table of topic configurations, kept in topics.json.
-type Topics struct{ table[protocol.TopicConfig] }
+type Topics struct {
+	table[protocol.TopicConfig]
+	limits TopicLimits
+}
+
+// TopicLimits say what may be created; they are asked each time, because they
+// may change while the broker runs.
+type TopicLimits struct {
+	Topics func() int   // topics at most
+	Queues func() int32 // read or write queues of one topic at most
+}
 
 // TopicDefaults says which built-in topics a broker has (behaviour.md 2.6).
 type TopicDefaults struct {
@@ -70,22 +74,31 @@ func topic(name string, queues, perm int32) protocol.TopicConfig {
 }
 
 // LoadTopics reads the table from path and adds the built-in topics that it
-// lacks.
-func LoadTopics(path string, builtin []protocol.TopicConfig, now func() time.Time) (*Topics, error) {
-	t := &Topics{table[protocol.TopicConfig]{file: file{path: path}, now: now, kind: "topic", limit: MaxTopics, pretty: protocol.PrettyTopicTable}}
+// lacks. What the file has is kept whatever the limits say: it was created by a
+// broker that had others.
+func LoadTopics(path string, builtin []protocol.TopicConfig, limits TopicLimits, now func() time.Time) (*Topics, error) {
+	t := &Topics{limits: limits}
+	t.table = table[protocol.TopicConfig]{file: file{path: path}, now: now, kind: "topic", limit: limits.Topics, pretty: protocol.PrettyTopicTable}
 	names := map[string]protocol.TopicConfig{}
 	for _, c := range builtin {
 		names[c.TopicName] = c
 	}
 	return t, t.load(func(data []byte) (map[string]protocol.TopicConfig, protocol.DataVersion, error) {
 		entries, version, err := protocol.ParseTopicTable(data)
-		for name := range entries { // a name becomes a directory
-			if bad := message.ValidTopic(name); bad != nil && err == nil {
-				err = fmt.Errorf("topic %q: %w", name, bad)
+		for name := range entries {
+			if !safeName(name) && err == nil {
+				err = fmt.Errorf("the topic name %q cannot be the name of a directory", name)
 			}
 		}
 		return entries, version, err
 	}, names)
+}
+
+// safeName says whether a topic that a file names may become a directory. It
+// takes more than message.ValidTopic: a broker's own topic is named after its
+// host and mostly has dots, and older brokers took every name.
+func safeName(name string) bool {
+	return name != "" && name != "." && name != ".." && len(name) <= message.MaxTopicLen && !strings.ContainsAny(name, "/\x00")
 }
 
 // Put creates or replaces a topic and writes the file; when it returns nil the
@@ -105,8 +118,8 @@ func (t *Topics) put(c protocol.TopicConfig, replace bool) (*protocol.TopicConfi
 	if err := message.ValidTopic(c.TopicName); err != nil {
 		return nil, err
 	}
-	if c.ReadQueueNums < 0 || c.WriteQueueNums < 0 || max(c.ReadQueueNums, c.WriteQueueNums) > MaxQueues {
-		return nil, fmt.Errorf("topic %s: %d read and %d write queues, each must be between 0 and %d", c.TopicName, c.ReadQueueNums, c.WriteQueueNums, MaxQueues)
+	if most := t.limits.Queues(); c.ReadQueueNums < 0 || c.WriteQueueNums < 0 || max(c.ReadQueueNums, c.WriteQueueNums) > most {
+		return nil, fmt.Errorf("topic %s: %d read and %d write queues, each must be between 0 and %d", c.TopicName, c.ReadQueueNums, c.WriteQueueNums, most)
 	}
 	e, err := t.add(c.TopicName, c, replace)
 	if err != nil {
