@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"sync/atomic"
 	"time"
 
 	"gomq/internal/protocol"
@@ -45,7 +46,6 @@ type Turn struct {
 type scratch struct {
 	calls []*Call
 	out   *block
-	resp  protocol.Command // an answer of the peer
 }
 
 // Len is how many requests the turn has had so far.
@@ -58,7 +58,10 @@ type Call struct {
 
 	turn  *Turn // nil when detached
 	state callState
-	late  Late // when detached
+
+	// Of a detached Call, which any goroutine may answer.
+	late Late
+	done atomic.Bool
 }
 
 type callState uint8
@@ -86,20 +89,22 @@ const headRoom = 512 // what an answer's frame and header take, roughly
 func (c *Call) Answer(r Response) {
 	t := c.turn
 	if t == nil {
-		c.late.Answer(r)
+		if c.done.CompareAndSwap(false, true) {
+			c.late.Answer(r)
+		}
 		return
 	}
 	if c.state != open {
 		return
 	}
+	// The state follows the encoding: a header that panics leaves the Call open,
+	// so that it is still answered.
+	if !c.Req.IsOneway() {
+		t.out = c.Conn.hub.pools.grow(t.out, headRoom+len(r.Remark)+len(r.Body))
+		t.out.b = protocol.AppendResponse(t.out.b, c.Req.Codec, c.Req.Opaque, r.Code, r.Remark, r.Header, r.Body)
+	}
 	c.state = answered
 	t.tally(c.Req.Code, r.Code)
-	if c.Req.IsOneway() {
-		return
-	}
-	p := &c.Conn.hub.pools
-	t.out = p.grow(t.out, headRoom+len(r.Remark)+len(r.Body))
-	t.out.b = protocol.AppendResponse(t.out.b, c.Req.Codec, c.Req.Opaque, r.Code, r.Remark, r.Header, r.Body)
 }
 
 // AnswerFill is Answer with a body that f appends straight into the buffer.
@@ -107,7 +112,14 @@ func (c *Call) Answer(r Response) {
 func (c *Call) AnswerFill(r Response, f Filler) error {
 	t := c.turn
 	if t == nil {
-		return c.late.AnswerFill(r, f)
+		if !c.done.CompareAndSwap(false, true) {
+			return nil
+		}
+		err := c.late.AnswerFill(r, f)
+		if err != nil {
+			c.done.Store(false)
+		}
+		return err
 	}
 	if c.state != open {
 		return nil
@@ -144,10 +156,12 @@ func fill(dst []byte, codec protocol.Codec, opaque int32, r Response, f Filler) 
 }
 
 // Later takes the request out of the turn: the Late must be answered exactly
-// once, at any time, by any goroutine. The Call's bytes stay borrowed.
+// once, at any time, by any goroutine. The Call's bytes stay borrowed. It may be
+// called once, and not after an answer; doing so is a fault of the handler and
+// panics. A detached Call has its Late in it and is answered by itself.
 func (c *Call) Later() Late {
-	if c.turn == nil {
-		return c.late
+	if c.turn == nil || c.state != open {
+		panic("remoting: Later of a call that was answered or taken before")
 	}
 	c.state = taken
 	conn := c.Conn
@@ -157,7 +171,8 @@ func (c *Call) Later() Late {
 }
 
 // Detach takes the request out of the turn with copies of its bytes, for a
-// lane. It must be answered exactly once; Answer on it goes the late way.
+// lane. It must be answered, by any goroutine; only the first answer counts, and
+// it goes the late way. A detached Call is its own Detach.
 func (c *Call) Detach() *Call {
 	if c.turn == nil {
 		return c

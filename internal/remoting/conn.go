@@ -128,10 +128,14 @@ func (c *Conn) readLoop(ctx context.Context) error {
 	err := c.turns()
 	if errors.Is(err, errDrain) {
 		c.out.drain()
-		<-c.done
-	} else {
-		c.Close(err)
+		select {
+		case <-c.out.drained:
+			c.linger()
+		case <-c.done:
+		}
+		err = ErrStopped
 	}
+	c.Close(err)
 	c.in.drop(c.hub)
 	c.putScratch()
 	c.hub.forget(c)
@@ -142,6 +146,26 @@ func (c *Conn) readLoop(ctx context.Context) error {
 }
 
 var errDrain = errors.New("stopping: reads no more")
+
+const lingerTime = 500 * time.Millisecond
+
+// linger says goodbye after the last answer: no more comes from here, and the
+// peer closes. Closing at once while requests lie unread would make the system
+// reset the connection and throw away answers that are still under way.
+func (c *Conn) linger() {
+	w, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || w.CloseWrite() != nil {
+		return
+	}
+	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	c.in.ready(c.hub)
+	b := c.in.x.b[:cap(c.in.x.b)]
+	for {
+		if _, err := c.nc.Read(b); err != nil {
+			return
+		}
+	}
+}
 
 func (c *Conn) turns() error {
 	for {
@@ -285,10 +309,10 @@ func (c *Conn) frame(t *Turn, f []byte) error {
 	call.Conn, call.turn, call.state = c, t, open
 	switch {
 	case c.handler == nil:
-		call.Answer(Response{Code: protocol.RequestCodeNotSupported, Remark: fmt.Sprintf(" request type %d not supported", call.Req.Code)})
+		call.Answer(NotSupported(call.Req.Code))
 	case c.out.late.Load() >= int64(c.hub.o.MaxInFlight):
 		c.hub.refuse("in-flight")
-		call.Answer(Response{Code: protocol.SystemBusy, Remark: "[OVERLOAD]system busy, start flow control for a while"})
+		call.Answer(Busy)
 	default:
 		c.request(t, call)
 	}
@@ -305,18 +329,23 @@ func (t *Turn) nextCall() *Call {
 
 // request runs the handler for one request; a panic is that request's error.
 func (c *Conn) request(t *Turn, call *Call) {
-	mark := len(t.out.b)
 	defer func() {
 		if v := recover(); v != nil {
 			c.panicked("request", v, zap.Int32("code", call.Req.Code))
-			if call.state == open {
-				t.out.b = t.out.b[:mark]
-				call.Answer(Response{Code: protocol.SystemError, Remark: "the request failed inside the server, see its log"})
-			}
+			call.Answer(Response{Code: protocol.SystemError, Remark: failedRemark})
 		}
 	}()
 	c.handler.Request(t, call)
 }
+
+const (
+	failedRemark = "the request failed inside the server, see its log"
+	busyRemark   = "[OVERLOAD]system busy, start flow control for a while"
+)
+
+// Busy is the answer to a request for which there is no room (wire.md section
+// 8): a lane's queue is full, or too many answers wait.
+var Busy = Response{Code: protocol.SystemBusy, Remark: busyRemark}
 
 // endTurn ends the turn and writes its answers.
 func (c *Conn) endTurn(t *Turn) (err error) {
@@ -340,6 +369,12 @@ func (c *Conn) endTurn(t *Turn) (err error) {
 		}
 	}
 	return err
+}
+
+// NotSupported is the answer to a request code that nobody serves; the blank in
+// front is the original's (wire.md section 8).
+func NotSupported(code int32) Response {
+	return Response{Code: protocol.RequestCodeNotSupported, Remark: fmt.Sprintf(" request type %d not supported", code)}
 }
 
 // guard runs fn and turns a panic into a log line and false.

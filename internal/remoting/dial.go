@@ -11,7 +11,7 @@ import (
 type Dialer struct{ hub *hub }
 
 // NewDialer makes a Dialer. When ctx ends its connections are closed.
-func NewDialer(ctx context.Context, o Options) *Dialer { return &Dialer{hub: newHub(ctx, o)} }
+func NewDialer(ctx context.Context, o Options) *Dialer { return &Dialer{hub: newHub(ctx, o, nil)} }
 
 const dialTimeout = 3 * time.Second // the connect timeout of the original's clients
 

@@ -30,13 +30,15 @@ type hub struct {
 	once  bool          // the hub of one dialled connection: ends with it
 }
 
-func newHub(ctx context.Context, o Options) *hub {
+// newHub makes a hub. When ctx ends everything is closed; ended (may be nil) is
+// then called first.
+func newHub(ctx context.Context, o Options, ended func()) *hub {
 	h := &hub{o: o.filled(), start: time.Now(), conns: map[*Conn]struct{}{}, perIP: map[ipKey]int{}, empty: make(chan struct{})}
 	h.inbound.max = h.o.MaxInbound
 	h.tick.Store(1)
 	h.group = task.NewGroup(context.WithoutCancel(ctx), h.o.Log, nil)
 	h.group.Go("remoting sweeper", func(stop context.Context) error {
-		h.sweepLoop(ctx, stop)
+		h.sweepLoop(ctx, stop, ended)
 		return nil
 	})
 	return h
@@ -115,7 +117,7 @@ func (h *hub) all() []*Conn {
 
 // sweepLoop advances the clock and ends connections that take too long. When
 // ctx, the owner's, ends, everything is closed at once.
-func (h *hub) sweepLoop(ctx, stop context.Context) {
+func (h *hub) sweepLoop(ctx, stop context.Context, ended func()) {
 	t := time.NewTicker(h.o.Sweep)
 	defer t.Stop()
 	for {
@@ -125,6 +127,9 @@ func (h *hub) sweepLoop(ctx, stop context.Context) {
 		case <-h.empty:
 			return
 		case <-ctx.Done():
+			if ended != nil {
+				ended()
+			}
 			h.closeAll(ErrStopped)
 			ctx = context.Background()
 		case <-t.C:
@@ -149,10 +154,11 @@ func (h *hub) sweep(now int64) {
 const minProgress = 1 << 10
 
 // overdue says whether the connection has taken too long for something. The
-// times it compares are those of sweeps, so up to two sweeps pass before it
-// notices; none is noticed early.
+// times it compares are those of the sweep before the event, so one sweep is
+// taken off: none is noticed early, and up to two sweeps late.
 func (c *Conn) overdue(now int64) (error, string) {
 	o := &c.hub.o
+	now -= int64(o.Sweep)
 	if w := c.writeSince.Load(); w != 0 && now-w > int64(o.WriteTimeout) {
 		return ErrWriteTimeout, "write-timeout"
 	}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"go.uber.org/zap"
+
 	"gomq/internal/protocol"
 )
 
@@ -24,18 +26,21 @@ type outbox struct {
 	writing  bool         // someone writes
 	woken    bool         // the writer has been told
 	started  bool         // the writer exists
-	draining bool         // closed as soon as nothing is owed
+	draining bool         // nothing new; drained is closed as soon as nothing is owed
 	late     atomic.Int64 // answers still owed; taken by the reader, given back by whoever answers
 	err      error
 
-	wake chan struct{}
-	room chan struct{} // told after each write of the writer
+	wake    chan struct{}
+	room    chan struct{} // told after each write of the writer
+	drained chan struct{}
+	isDry   bool // drained is closed
 
 	w       []byte // under writing: what tryWrite writes
 	werr    error
 	writeFn func(fd uintptr) bool
 
 	bufs  net.Buffers // the writer's own
+	vec   net.Buffers // what is left of bufs while it is written
 	taken []*block
 }
 
@@ -46,13 +51,13 @@ const (
 
 func (o *outbox) init(c *Conn) {
 	o.c = c
-	o.wake, o.room = make(chan struct{}, 1), make(chan struct{}, 1)
+	o.wake, o.room, o.drained = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 	o.writeFn = o.tryWrite
 }
 
-// flush writes a turn's answers, or hands them to the writer when it is at work
-// or the socket is full. It returns the block to go on with, nil when that was
-// handed over.
+// flush writes a turn's answers, or hands them to the writer when it is at work,
+// the socket is full or a write may block. It returns the block to go on with,
+// nil when that was handed over.
 func (o *outbox) flush(x *block) *block {
 	c := o.c
 	o.mu.Lock()
@@ -61,7 +66,7 @@ func (o *outbox) flush(x *block) *block {
 		x.b = x.b[:0]
 		return x
 	}
-	if o.writing || o.wait > mergeBytes {
+	if c.raw == nil || o.writing || o.wait > mergeBytes || o.torn() {
 		o.push(x)
 		full := o.wait > softOutbound
 		o.mu.Unlock()
@@ -81,7 +86,11 @@ func (o *outbox) flush(x *block) *block {
 	return x
 }
 
-// merge takes what waits along, behind x. Held: mu.
+// torn says whether the first block that waits has been written in part: then
+// nothing may go before its rest. Held: mu.
+func (o *outbox) torn() bool { return len(o.pend) > 0 && o.pend[0].off > 0 }
+
+// merge takes what waits along, behind x; not when that is torn. Held: mu.
 func (o *outbox) merge(x *block) *block {
 	if len(o.pend) == 0 {
 		return x
@@ -97,21 +106,14 @@ func (o *outbox) merge(x *block) *block {
 	return x
 }
 
-// write writes x without waiting; what the socket does not take at once is left
-// to the writer. Called with writing set, which it clears. It returns x emptied,
-// nil when it was left to the writer.
+// write writes x without waiting, which takes a socket of our own; what it does
+// not take at once is left to the writer. Called with writing set, which it
+// clears. It returns x emptied, nil when it was left to the writer.
 func (o *outbox) write(x *block) *block {
 	c := o.c
 	o.w, o.werr = x.b[x.off:], nil
-	if c.raw != nil {
-		if err := c.raw.Write(o.writeFn); err != nil {
-			o.werr = err
-		}
-	} else {
-		c.writeSince.Store(c.hub.now())
-		_, o.werr = c.nc.Write(o.w)
-		c.writeSince.Store(0)
-		o.w = nil
+	if err := c.raw.Write(o.writeFn); err != nil {
+		o.werr = err
 	}
 	left, err := len(o.w), o.werr
 	o.w = nil
@@ -133,13 +135,11 @@ func (o *outbox) write(x *block) *block {
 	if len(o.pend) > 0 {
 		o.tell()
 	}
-	end := o.owesNothing()
+	o.maybeDry()
 	o.mu.Unlock()
 	c.active.Store(c.hub.now())
 	if err != nil {
 		c.Close(err)
-	} else if end {
-		c.Close(ErrStopped)
 	}
 	return x
 }
@@ -235,8 +235,8 @@ func (o *outbox) writeSome() bool {
 	if len(o.bufs) == 1 {
 		_, err = c.nc.Write(o.bufs[0])
 	} else {
-		v := o.bufs // WriteTo moves the slice on
-		_, err = v.WriteTo(c.nc)
+		o.vec = o.bufs // WriteTo moves the slice on
+		_, err = o.vec.WriteTo(c.nc)
 	}
 	c.writeSince.Store(0)
 	c.active.Store(c.hub.now())
@@ -247,7 +247,7 @@ func (o *outbox) writeSome() bool {
 	o.mu.Lock()
 	o.writing = false
 	o.wait -= n
-	end := o.owesNothing()
+	o.maybeDry()
 	o.mu.Unlock()
 	select {
 	case o.room <- struct{}{}:
@@ -255,10 +255,6 @@ func (o *outbox) writeSome() bool {
 	}
 	if err != nil {
 		c.Close(err)
-		return false
-	}
-	if end {
-		c.Close(ErrStopped)
 		return false
 	}
 	return true
@@ -283,23 +279,26 @@ func (o *outbox) awaitRoom() {
 	}
 }
 
-// owesNothing says whether a draining connection may be closed. Held: mu.
-func (o *outbox) owesNothing() bool {
-	return o.draining && o.late.Load() == 0 && len(o.pend) == 0 && !o.writing && o.err == nil
-}
-
-// drain closes the connection once every answer owed has been written.
-func (o *outbox) drain() {
-	o.mu.Lock()
-	o.draining = true
-	end := o.owesNothing()
-	o.mu.Unlock()
-	if end {
-		o.c.Close(ErrStopped)
+// maybeDry closes drained when a draining connection owes nothing any more.
+// Held: mu.
+func (o *outbox) maybeDry() {
+	if o.draining && !o.isDry && o.late.Load() == 0 && len(o.pend) == 0 && !o.writing {
+		o.isDry = true
+		close(o.drained)
 	}
 }
 
-// close marks the end; false when it had ended before. What waits is dropped.
+// drain takes no more requests of ours and closes drained once every answer owed
+// has been written.
+func (o *outbox) drain() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.draining = true
+	o.maybeDry()
+}
+
+// close marks the end; false when it had ended before. What waits is dropped,
+// and left to the collector: the writer may be writing some of it right now.
 func (o *outbox) close(err error) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -307,10 +306,6 @@ func (o *outbox) close(err error) bool {
 		return false
 	}
 	o.err = err
-	for _, x := range o.pend {
-		o.c.hub.pools.put(x)
-	}
-	clear(o.pend)
 	o.pend = nil
 	return true
 }
@@ -318,13 +313,10 @@ func (o *outbox) close(err error) bool {
 // dropLate counts an answer owed off when nothing is to be written.
 func (c *Conn) dropLate() {
 	o := &c.out
-	o.late.Add(-1)
 	o.mu.Lock()
-	end := o.owesNothing()
-	o.mu.Unlock()
-	if end {
-		c.Close(ErrStopped)
-	}
+	defer o.mu.Unlock()
+	o.late.Add(-1)
+	o.maybeDry()
 }
 
 // appendLate encodes an answer behind what waits.
@@ -333,28 +325,39 @@ func (c *Conn) appendLate(l Late, r Response) {
 	need := headRoom + len(r.Remark) + len(r.Body)
 	if need > 4<<10 {
 		x := p.get(need)
-		x.b = protocol.AppendResponse(x.b, l.codec, l.opaque, r.Code, r.Remark, r.Header, r.Body)
+		x.b = c.encode(x.b, l, r)
 		c.pushLate(x)
 		return
 	}
 	o := &c.out
 	o.mu.Lock()
-	over := func() bool {
-		defer o.mu.Unlock() // a header may panic
-		o.late.Add(-1)
-		if o.err != nil {
-			return false
-		}
-		x := o.tail(need)
-		n := len(x.b)
-		x.b = protocol.AppendResponse(x.b, l.codec, l.opaque, r.Code, r.Remark, r.Header, r.Body)
-		o.wait += len(x.b) - n
-		o.tell()
-		return o.wait > c.hub.o.MaxOutbound
-	}()
+	o.late.Add(-1)
+	if o.err != nil {
+		o.mu.Unlock()
+		return
+	}
+	x := o.tail(need)
+	n := len(x.b)
+	x.b = c.encode(x.b, l, r)
+	o.wait += len(x.b) - n
+	o.tell()
+	over := o.wait > c.hub.o.MaxOutbound
+	o.mu.Unlock()
 	if over {
 		c.overflow()
 	}
+}
+
+// encode appends a late answer. A header that panics becomes a SYSTEM_ERROR:
+// nobody is left to answer in its place.
+func (c *Conn) encode(dst []byte, l Late, r Response) (b []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked("late answer", v, zap.Int32("code", l.code))
+			b = protocol.AppendResponse(dst, l.codec, l.opaque, protocol.SystemError, failedRemark, nil, nil)
+		}
+	}()
+	return protocol.AppendResponse(dst, l.codec, l.opaque, r.Code, r.Remark, r.Header, r.Body)
 }
 
 // tail is a waiting block with room for need bytes more. Held: mu.

@@ -73,11 +73,15 @@ func (c *Conn) send(req *protocol.Command, now bool) error {
 		o.mu.Unlock()
 		p.put(x)
 		return err
+	case o.draining:
+		o.mu.Unlock()
+		p.put(x)
+		return fmt.Errorf("request %d to %v: %w", req.Code, c.remote, ErrStopped)
 	case o.wait+len(x.b) > c.hub.o.MaxOutbound:
 		o.mu.Unlock()
 		p.put(x)
 		return fmt.Errorf("request %d to %v: %w", req.Code, c.remote, ErrOutbound)
-	case !now || o.writing || len(o.pend) > 0:
+	case !now || c.raw == nil || o.writing || len(o.pend) > 0:
 		o.push(x)
 		o.mu.Unlock()
 		return nil

@@ -19,9 +19,9 @@ type Server struct {
 	hub     *hub
 	handler Handler
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards the rest
 	listeners []net.Listener
-	stopped   bool
+	closed    bool // no more listeners
 }
 
 // ipKey is the address that MaxConnsPerIP counts by.
@@ -33,8 +33,10 @@ func keyOf(a netip.AddrPort) ipKey { return a.Addr() }
 // its end are used: when it ends, everything is closed without waiting; Stop is
 // the orderly way. More addresses are added by Also.
 func Listen(ctx context.Context, o Options, h Handler) (*Server, error) {
-	s := &Server{hub: newHub(ctx, o), handler: h}
-	s.hub.o.MaxConns = min(s.hub.o.MaxConns, descriptorLimit()-fdReserve)
+	s := &Server{handler: h}
+	o = o.filled()
+	o.MaxConns = min(o.MaxConns, descriptorLimit()-fdReserve)
+	s.hub = newHub(ctx, o, s.closeListeners)
 	ln := s.hub.o.Listener
 	if ln == nil {
 		var err error
@@ -68,7 +70,7 @@ func (s *Server) Also(ctx context.Context, addr string) error {
 }
 
 // Addr is the first address listened on, "ip:port".
-func (s *Server) Addr() string { return s.listeners[0].Addr().String() }
+func (s *Server) Addr() string { return s.Addrs()[0] }
 
 // Addrs are all addresses listened on, in the order they were added.
 func (s *Server) Addrs() (all []string) {
@@ -89,29 +91,29 @@ func (s *Server) Conns() int {
 
 // Stop ends the server: it accepts and reads no more, waits until every answer
 // owed has been written or ctx ends (then that is the error), closes all
-// connections and joins all goroutines.
+// connections and joins all goroutines. It may be called more than once.
 func (s *Server) Stop(ctx context.Context) error {
+	s.closeListeners()
+	return s.hub.stop(ctx)
+}
+
+func (s *Server) closeListeners() {
 	s.mu.Lock()
-	if s.stopped {
-		s.mu.Unlock()
-		return nil
-	}
-	s.stopped = true
+	defer s.mu.Unlock()
+	s.closed = true
 	for _, ln := range s.listeners {
 		ln.Close()
 	}
-	s.mu.Unlock()
-	return s.hub.stop(ctx)
 }
 
 func (s *Server) serve(ln net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopped {
+	s.listeners = append(s.listeners, ln)
+	if s.closed {
 		ln.Close()
 		return
 	}
-	s.listeners = append(s.listeners, ln)
 	stat := s.hub.o.Metrics.port(portOf(ln.Addr()))
 	s.hub.group.Go("remoting accept", func(stop context.Context) error {
 		a := acceptor{s: s, ln: ln, stat: stat, credit: float64(s.hub.o.AcceptRate), last: time.Now()}
