@@ -21,7 +21,7 @@ import (
 // sections 5-7); those with gomq in their description are gomq's own.
 func Keys(o *Options) *config.Table {
 	return config.NewTable("the broker",
-		identityKeys(o), listenKeys(o), topicKeys(o), storageKeys(o), flushKeys(o), retentionKeys(o),
+		identityKeys(o), listenKeys(o), logKeys(o), topicKeys(o), storageKeys(o), flushKeys(o), retentionKeys(o),
 		replicationKeys(o), sendKeys(o), pullKeys(o), transactionKeys(o), securityKeys(o), limitKeys(o),
 		lanesOfJava(), storeOfJava(), networkOfJava(), laterVersions())
 }
@@ -58,9 +58,10 @@ func LoadOptions(file string, flags []config.Flag, getenv func(string) string) (
 func (o *Options) finish(file string) []config.Problem {
 	var problems []config.Problem
 	say := func(level config.Level, key, value, text string) {
-		problems = append(problems, config.Problem{Level: level, File: file, Key: key, Value: value, Text: text})
+		problems = append(problems, config.Problem{Level: level, File: file, Line: o.Source.Line(key), Key: key, Value: value, Text: text})
 	}
 	if o.BrokerRole == Slave {
+		say(config.Fatal, "brokerRole", string(Slave), "asks for replication, which gomq does not have yet; run this slave with RocketMQ, or leave it out until gomq can")
 		if o.BrokerID <= 0 {
 			say(config.Fatal, "brokerId", strconv.FormatInt(o.BrokerID, 10), "Slave's brokerId must be > 0")
 		}

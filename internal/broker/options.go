@@ -66,6 +66,11 @@ type Options struct {
 	ServerSocketSndBufSize          int // bytes, 0: the kernel's choice
 	ServerSocketRcvBufSize          int
 
+	// Logging: what the process says about itself.
+
+	LogLevel  string // debug, info, warn, error
+	LogFormat string // auto, console, json
+
 	// Topics: what exists without being asked for.
 
 	DefaultTopicQueueNums       int32 // queues of TBW102 when it is created

@@ -140,6 +140,16 @@ func (s *Source) Get(key string) (value string, ok bool) {
 	return value, ok
 }
 
+// Line returns the number of the line that sets exactly this spelling, or 0.
+func (s *Source) Line(key string) (number int) {
+	s.Each(func(k, _ string, line int) {
+		if k == key {
+			number = line
+		}
+	})
+	return number
+}
+
 // With returns a copy in which key has the value: its line is replaced where it
 // stands (the last one, earlier duplicates go), a new key is added at the end.
 func (s *Source) With(key, value string) *Source {

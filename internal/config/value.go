@@ -38,7 +38,7 @@ func (k *Key) set(value string) (note string, err error) {
 func (k *Key) store(value string) error {
 	switch f := k.Field.(type) {
 	case nil:
-		return nil
+		return k.wellFormed(value)
 	case *string:
 		*f = value
 	case *bool:
@@ -83,6 +83,20 @@ func (k *Key) store(value string) error {
 		v.Elem().SetString(value)
 	}
 	return nil
+}
+
+// wellFormed checks the value of a key that nothing reads: what does not parse
+// is a mistake there too. Empty is the value of a key that is not set.
+func (k *Key) wellFormed(value string) error {
+	var err error
+	switch {
+	case value == "":
+	case k.Type == "int":
+		_, err = k.number(value, math.MaxInt64)
+	case k.Type == "bool":
+		_, err = parseBool(value)
+	}
+	return err
 }
 
 func storeMaybe(f **bool, value string) error {

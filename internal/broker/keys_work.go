@@ -1,0 +1,174 @@
+package broker
+
+import (
+	"gomq/internal/config"
+)
+
+// replicationKeys says how the set keeps copies (config.md section 6).
+func replicationKeys(o *Options) config.Section {
+	return config.Section{Title: "Replication", Doc: "How the set keeps copies. A SYNC_MASTER without a slave answers SLAVE_NOT_AVAILABLE, never SEND_OK.", Keys: []config.Key{
+		{Name: "brokerRole", Field: &o.BrokerRole, Default: "ASYNC_MASTER", Range: "ASYNC_MASTER | SYNC_MASTER | SLAVE", Tier: 1, Important: true,
+			Doc:   "ASYNC_MASTER answers a send by itself, SYNC_MASTER once a slave has the message too. SLAVE copies a master and serves reads: not yet in gomq, refuses to start."},
+		{Name: "haMasterAddress", Field: &o.HAMasterAddress, Check: checkHostPort, Change: config.Restart, Tier: 2, Important: true, Effect: config.NotYet,
+			Doc: "On a slave: host:port of its master's replication port. Empty: learnt from the nameservers."},
+		{Name: "haSendHeartbeatInterval", Field: &o.HASendHeartbeatInterval, Default: "5000", Unit: "ms", Range: "10..", Change: config.Hot, Tier: 2, Effect: config.NotYet,
+			Doc: "Time between two signs of life on an idle replication connection."},
+		{Name: "haHousekeepingInterval", Field: &o.HAHousekeepingInterval, Default: "20000", Unit: "ms", Range: "10..", Change: config.Hot, Tier: 2, Effect: config.NotYet,
+			Doc: "A replication connection without a sign of life for this long is closed."},
+		{Name: "haTransferBatchSize", Field: &o.HATransferBatchSize, Default: "32768", Unit: "B", Range: "1024..16777216", Change: config.Hot, Tier: 2, Effect: config.NotYet,
+			Doc: "Most bytes of the log in one piece of replication."},
+		{Name: "haSlaveFallbehindMax", Field: &o.HASlaveFallbehindMax, Default: "268435456", Unit: "B", Range: "0..", Change: config.Hot, Tier: 2, Effect: config.NotYet,
+			Aliases: []config.Alias{{Name: "haMaxGapNotInSync", Quiet: true}},
+			Doc:     "A slave further behind does not count for SYNC_MASTER."},
+		{Name: "slaveTimeout", Field: &o.SlaveTimeout, Default: "3000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 2,
+			Doc: "A send to a SYNC_MASTER is answered FLUSH_SLAVE_TIMEOUT after this time; its message stays stored."},
+		{Name: "haPeers", Field: &o.HAPeers, Check: checkPeers, Tier: 2, Effect: config.NotYet,
+			Doc: "gomq's own: addresses or networks of slaves that count for SYNC_MASTER without being registered, with ; between them."},
+		{Name: "haRepairWaitSeconds", Field: &o.HARepairWaitSeconds, Default: "30", Unit: "s", Range: "0..86400", Change: config.Restart, Tier: 2, Effect: config.NotYet,
+			Doc: "gomq's own: how long a master that was killed waits, before it opens, for a slave that has the end of its log. 0: not at all."},
+		{Name: "slaveReadEnable", Field: &o.SlaveReadEnable, Default: "false", Change: config.Hot, Tier: 2, Effect: config.NotYet,
+			Doc: "Suggest a slave to consumers that lag far behind."},
+		{Name: "offsetCheckInSlave", Field: &o.OffsetCheckInSlave, Default: "false", Change: config.Hot, Tier: 3, Effect: config.NotYet,
+			Doc: "A slave corrects out of range offsets itself."},
+	}}
+}
+
+// sendKeys says when a send is refused (config.md sections 3, 5, 6).
+func sendKeys(o *Options) config.Section {
+	return config.Section{Title: "Sending", Doc: "When a send is refused. Busy is answered before anything is stored, with code 2 and the cause that was measured.", Keys: []config.Key{
+		{Name: "maxMessageSize", Field: &o.MaxMessageSize, Default: "4194304", Unit: "B", Range: "1..16777216", Clamp: true, Change: config.Restart, Tier: 1,
+			Doc: "Most bytes of a message's body."},
+		{Name: "brokerFastFailureEnable", Field: &o.BrokerFastFailureEnable, Default: "true", Change: config.Hot, Tier: 2,
+			Doc: "false switches the next three limits off."},
+		{Name: "waitTimeMillsInSendQueue", Field: &o.WaitTimeMillsInSendQueue, Default: "200", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 2,
+			Doc: "A send that waited longer from its first byte to its append is refused."},
+		{Name: "osPageCacheBusyTimeOutMills", Field: &o.OSPageCacheBusyTimeOutMills, Default: "1000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 2,
+			Doc: "Sends are refused while one append has held the log for longer."},
+		{Name: "sendThreadPoolQueueCapacity", Field: &o.SendThreadPoolQueueCapacity, Default: "10000", Range: "1..", Change: config.Restart, Tier: 2,
+			Doc: "Sends that may wait for flush or slave at a time."},
+		{Name: "maxUndurableBytes", Field: &o.MaxUndurableBytes, Default: "268435456", Unit: "B", Range: "1048576..", Change: config.Hot, Tier: 2,
+			Doc: "gomq's own: bytes that may be stored and not yet on the disk; above it sends are refused, whatever brokerFastFailureEnable says."},
+		{Name: "startAcceptSendRequestTimeStamp", Field: &o.StartAcceptSendRequestTimeStamp, Default: "0", Range: "0..", Change: config.Hot, Tier: 3,
+			Doc: "Sends before this time, in milliseconds since 1970, are refused with code 1."},
+	}}
+}
+
+// pullKeys says how much a pull gets and how long it waits (config.md
+// sections 5, 6).
+func pullKeys(o *Options) config.Section {
+	return config.Section{Title: "Pulling", Doc: "How much a pull gets and how long it waits.", Keys: []config.Key{
+		{Name: "longPollingEnable", Field: &o.LongPollingEnable, Default: "true", Change: config.Hot, Tier: 2,
+			Doc: "A pull that finds nothing waits for a message as long as its client asked; false: for shortPollingTimeMills."},
+		{Name: "shortPollingTimeMills", Field: &o.ShortPollingTimeMills, Default: "1000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 3,
+			Doc: "See longPollingEnable."},
+		{Name: "notifyConsumerIdsChangedEnable", Field: &o.NotifyConsumerIdsChangedEnable, Default: "true", Change: config.Hot, Tier: 2,
+			Doc: "Tell the consumers of a group when one joins or leaves."},
+		{Name: "waitTimeMillsInPullQueue", Field: &o.WaitTimeMillsInPullQueue, Default: "5000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 2, Effect: config.NoEffect,
+			Doc: "Limit of a pull's wait for a thread; a pull does not wait for one here, and the ones that go to a lane are bounded by pullThreadPoolQueueCapacity."},
+		{Name: "waitTimeMillsInHeartbeatQueue", Field: &o.WaitTimeMillsInHeartbeatQueue, Default: "31000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 3, Effect: config.NoEffect,
+			Doc: "Limit of a heartbeat's wait for a thread."},
+		{Name: "pullThreadPoolQueueCapacity", Field: &o.PullThreadPoolQueueCapacity, Default: "100000", Range: "1..", Change: config.Restart, Tier: 2,
+			Doc: "Pulls that may wait for a worker at a time; only cold ones need a worker."},
+		{Name: "maxTransferBytesOnMessageInMemory", Field: &o.MaxTransferBytesOnMessageInMemory, Default: "262144", Unit: "B", Range: "1..16777216", Change: config.Hot, Tier: 2, Important: true,
+			Doc: "Most bytes in one answer when the messages are recent."},
+		{Name: "maxTransferCountOnMessageInMemory", Field: &o.MaxTransferCountOnMessageInMemory, Default: "32", Range: "1..65536", Change: config.Hot, Tier: 2, Important: true,
+			Doc: "Most messages in one answer when they are recent."},
+		{Name: "maxTransferBytesOnMessageInDisk", Field: &o.MaxTransferBytesOnMessageInDisk, Default: "65536", Unit: "B", Range: "1..16777216", Change: config.Hot, Tier: 2, Important: true,
+			Doc: "Most bytes in one answer when the messages are old."},
+		{Name: "maxTransferCountOnMessageInDisk", Field: &o.MaxTransferCountOnMessageInDisk, Default: "8", Range: "1..65536", Change: config.Hot, Tier: 2, Important: true,
+			Doc: "Most messages in one answer when they are old."},
+		{Name: "accessMessageInMemoryMaxRatio", Field: &o.AccessMessageInMemoryMaxRatio, Default: "40", Unit: "%", Range: "1..100", Change: config.Hot, Tier: 2, Important: true,
+			Doc: "Messages nearer to the end of the log than this share of the memory are recent."},
+		{Name: "enablePropertyFilter", Field: &o.EnablePropertyFilter, Default: "false", Change: config.Hot, Tier: 2, Effect: config.NotYet,
+			Doc: "Allow subscriptions with SQL92 expressions; without it they are refused with code 1."},
+		{Name: "enableCalcFilterBitMap", Field: &o.EnableCalcFilterBitMap, Default: "false", Change: config.Hot, Tier: 2, Effect: config.NotYet,
+			Doc: "Store filter bits with each queue entry."},
+		{Name: "expectConsumerNumUseFilter", Type: "int", Default: "32", Change: config.Restart, Tier: 3, Effect: config.NotYet,
+			Doc: "Consumers that the filter bits are sized for."},
+		{Name: "maxErrorRateOfBloomFilter", Type: "int", Unit: "%", Default: "20", Change: config.Restart, Tier: 3, Effect: config.NotYet,
+			Doc: "Rate of error that the filter bits are sized for."},
+		{Name: "filterDataCleanTimeSpan", Field: &o.FilterDataCleanTimeSpan, Default: "86400000", Unit: "ms", Range: "0..", Change: config.Hot, Tier: 3, Effect: config.NotYet,
+			Doc: "Age at which the SQL92 subscription of a group that is gone is forgotten."},
+		{Name: "filterSupportRetry", Field: &o.FilterSupportRetry, Default: "false", Change: config.Hot, Tier: 3, Effect: config.NotYet,
+			Doc: "Apply SQL92 expressions to retried messages too."},
+		{Name: "enableScheduleMessageStats", Field: &o.EnableScheduleMessageStats, Default: "true", Change: config.Hot, Tier: 3, Effect: config.NotYet,
+			Doc: "Count delayed messages when they are delivered."},
+		{Name: "commercialBaseCount", Field: &o.CommercialBaseCount, Default: "1", Range: "1..", Change: config.Hot, Tier: 3, Effect: config.NoEffect,
+			Doc: "A factor for accounting hooks of the original."},
+		{Name: "transferMsgByHeap", Field: &o.TransferMsgByHeap, Default: "true", Change: config.Hot, Tier: 3, Effect: config.NoEffect,
+			Doc: "How the original copies; the bytes are the same."},
+	}}
+}
+
+// transactionKeys says how half messages are followed up (config.md section 5).
+func transactionKeys(o *Options) config.Section {
+	return config.Section{Title: "Transactions", Doc: "How half messages are followed up. gomq refuses transaction messages until it can keep what they promise.", Keys: []config.Key{
+		{Name: "rejectTransactionMessage", Field: &o.RejectTransactionMessage, Default: "false", Change: config.Hot, Tier: 2, Important: true,
+			Doc: "Refuse half messages with code 16."},
+		{Name: "transactionTimeOut", Field: &o.TransactionTimeOut, Default: "6000", Unit: "ms", Range: "0..", Change: config.Hot, Tier: 2, Important: true, Effect: config.NotYet,
+			Doc: "Age of a half message at its first check."},
+		{Name: "transactionCheckMax", Field: &o.TransactionCheckMax, Default: "15", Range: "1..", Change: config.Hot, Tier: 2, Important: true, Effect: config.NotYet,
+			Doc: "Checks before a half message is put aside."},
+		{Name: "transactionCheckInterval", Field: &o.TransactionCheckInterval, Default: "60000", Unit: "ms", Range: "10..", Change: config.Restart, Tier: 2, Important: true, Effect: config.NotYet,
+			Doc: "Time between two rounds of checks."},
+		{Name: "checkTransactionMessageEnable", Type: "bool", Default: "true", Tier: 1, Effect: config.NoEffect,
+			Doc: "No version that reads it is in use: checks run on every master. rejectTransactionMessage refuses transactions."},
+		{Name: "waitTimeMillsInTransactionQueue", Field: &o.WaitTimeMillsInTransactionQueue, Default: "3000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 3, Effect: config.NoEffect,
+			Doc: "Limit of an end of transaction's wait for a thread."},
+		{Name: "endTransactionPoolQueueCapacity", Field: &o.EndTransactionPoolQueueCapacity, Default: "100000", Range: "1..", Change: config.Restart, Tier: 3, Effect: config.NotYet,
+			Doc: "Ends of transactions that may wait at a time."},
+	}}
+}
+
+// securityKeys says who may come in (config.md sections 2, 5, 7). What is asked
+// for and missing refuses to start: going on without it would open a door that
+// the file says is shut.
+func securityKeys(o *Options) config.Section {
+	noTLS := "asks for TLS, which gomq does not have yet; traffic would be readable on the wire"
+	return config.Section{Title: "Security", Doc: "Who may come in. What is asked for here and missing in gomq refuses to start.", Keys: []config.Key{
+		{Name: "aclEnable", Field: &o.ACLEnable, Default: "false", Change: config.Fixed, Tier: 2, Important: true,
+			Check: refuseIf("true", "asks for access control, which gomq does not have yet; without it every client could read and write everything"),
+			Doc:   "Access control lists. Not yet in gomq: true refuses to start."},
+		{Name: "rocketmq.acl.plain.file", Type: "string", Default: "/conf/plain_acl.yml", Tier: 3, Effect: config.NotYet,
+			Doc: "File of the access control list."},
+		{Name: "tls.server.mode", Field: &o.TLSServerMode, Default: "permissive", Range: "disabled | permissive | enforcing", Tier: 2,
+			Check: refuseIf("enforcing", noTLS),
+			Doc:   "disabled: plain connections only; permissive: both; enforcing: TLS only. Not yet in gomq: permissive is as disabled, enforcing refuses to start."},
+		{Name: "useTLS", Field: &o.UseTLS, Default: "false", Tier: 2, Aliases: []config.Alias{{Name: "tls.enable", Quiet: true}},
+			Check: refuseIf("true", noTLS),
+			Doc:   "TLS towards nameservers and masters. Not yet in gomq: true refuses to start."},
+		{Name: "tls.test.mode.enable", Type: "bool", Default: "true", Tier: 2, Effect: config.NotYet, Doc: "Make a certificate at start where none is given."},
+		{Name: "tls.config.file", Type: "string", Default: "/etc/rocketmq/tls.properties", Tier: 2, Effect: config.NotYet, Doc: "File of the tls. keys."},
+		{Name: "tls.server.need.client.auth", Type: "string", Default: "none", Tier: 2, Effect: config.NotYet, Doc: "Whether clients must show a certificate."},
+		{Name: "tls.server.keyPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The server's key."},
+		{Name: "tls.server.keyPassword", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Its password."},
+		{Name: "tls.server.certPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The server's certificate."},
+		{Name: "tls.server.authClient", Type: "bool", Default: "false", Tier: 2, Effect: config.NotYet, Doc: "Check the certificates of clients."},
+		{Name: "tls.server.trustCertPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The authorities they are checked by."},
+		{Name: "tls.client.keyPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Key of outgoing connections."},
+		{Name: "tls.client.keyPassword", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Its password."},
+		{Name: "tls.client.certPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Certificate of outgoing connections."},
+		{Name: "tls.client.authServer", Type: "bool", Default: "false", Tier: 2, Effect: config.NotYet, Doc: "Check the certificate of the other side."},
+		{Name: "tls.client.trustCertPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The authorities it is checked by."},
+		{Name: "configBlackList", Field: &o.ConfigBlackList, Default: "configBlackList;brokerConfigPath", Tier: 2,
+			Doc: "Keys that may not be set over the network, beyond those that never may."},
+	}}
+}
+
+// limitKeys protects the broker from its clients; gomq's own.
+func limitKeys(o *Options) config.Section {
+	return config.Section{Title: "Limits", Doc: "gomq's own keys: what one client, and all of them together, may take.", Keys: []config.Key{
+		{Name: "maxConnections", Field: &o.MaxConnections, Default: "10000", Range: "1..", Tier: 3, Doc: "Connections at a time, never more than the limit of open files less 256."},
+		{Name: "maxConnectionsPerIP", Field: &o.MaxConnectionsPerIP, Default: "5000", Range: "1..", Tier: 3, Doc: "Connections at a time from one address; loopback is exempt."},
+		{Name: "maxRequestsInFlight", Field: &o.MaxRequestsInFlight, Default: "16384", Range: "1..", Tier: 3, Doc: "Requests of one connection that wait for their answers; more are answered SYSTEM_BUSY."},
+		{Name: "maxOutboundBytes", Field: &o.MaxOutboundBytes, Default: "67108864", Unit: "B", Range: "1048576..", Tier: 3, Doc: "Bytes that wait to be written to one connection; more close it."},
+		{Name: "maxInboundBytes", Field: &o.MaxInboundBytes, Default: "268435456", Unit: "B", Range: "16777216..", Tier: 3, Doc: "Bytes of half-read requests over all connections; more wait their turn."},
+		{Name: "maxLongPollsPerConnection", Field: &o.MaxLongPollsPerConnection, Default: "16384", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Waiting pulls of one connection; one for each queue is usual."},
+		{Name: "maxSubscriptionsPerConnection", Field: &o.MaxSubscriptionsPerConnection, Default: "1000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Subscriptions that one connection may register."},
+		{Name: "maxTopics", Field: &o.MaxTopics, Default: "50000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics."},
+		{Name: "maxGroups", Field: &o.MaxGroups, Default: "50000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Consumer groups."},
+		{Name: "maxQueuesPerTopic", Field: &o.MaxQueuesPerTopic, Default: "1024", Range: "1..65536", Change: config.Hot, Tier: 3, Doc: "Queues of one topic."},
+		{Name: "maxNewTopicsPerSecond", Field: &o.MaxNewTopicsPerSecond, Default: "10", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics that one client may make by sending to them, a second."},
+		{Name: "maxNewTopicsBurst", Field: &o.MaxNewTopicsBurst, Default: "100", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics that it may make at once before that rate counts."},
+	}}
+}
