@@ -19,7 +19,10 @@ const logback = `<configuration><appender name="C" class="ch.qos.logback.core.Co
 // are in the server's directory.
 func (s *Server) java(spec *Spec) {
 	s.t.Helper()
-	lib := os.Getenv("GOMQ_TEST_JAVA_LIB")
+	lib := s.JavaLib
+	if lib == "" {
+		lib = os.Getenv("GOMQ_TEST_JAVA_LIB")
+	}
 	if lib == "" {
 		Skip(s.t, "GOMQ_TEST_JAVA_LIB does not name the directory with the jars")
 	}

@@ -41,6 +41,8 @@ type Config struct {
 	Under []string          // a command to start it under, e.g. strace and its options
 	Ports Ports             // zero = NewPorts
 	Dir   string            // zero = Dir(t)
+	// JavaLib is the directory with the jars of a Java original, "" = GOMQ_TEST_JAVA_LIB.
+	JavaLib string
 	// NoWait returns at once instead of waiting for the boot line.
 	NoWait bool
 }
