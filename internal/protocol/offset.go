@@ -32,17 +32,35 @@ type TimestampReply struct{ Timestamp int64 }
 // consumerOffset.json).
 type OffsetTable map[string]map[int32]int64
 
-// Fields implements Header.
-func (h *OffsetHeader) Fields(f *Fields) { panic("not yet") }
+// Fields implements Header. The order is that in which Java clients send JSON.
+func (h *OffsetHeader) Fields(f *Fields) {
+	f.Int32("queueId", &h.QueueID, true)
+	if h.Update {
+		f.Int64("commitOffset", &h.CommitOffset, true)
+	}
+	f.Bytes("topic", &h.Topic, true)
+	f.Bytes("consumerGroup", &h.Group, true)
+	if !h.Update && !f.Encoding() {
+		h.ZeroIfNotFound = true
+		f.Bool("setZeroIfNotFound", &h.ZeroIfNotFound, false)
+	}
+}
 
 // Fields implements Header.
-func (h *QueueHeader) Fields(f *Fields) { panic("not yet") }
+func (h *QueueHeader) Fields(f *Fields) {
+	f.Int32("queueId", &h.QueueID, true)
+	f.Bytes("topic", &h.Topic, true)
+	if h.Search {
+		f.String("boundaryType", &h.Boundary, false)
+		f.Int64("timestamp", &h.Timestamp, true)
+	}
+}
 
 // Fields implements Header.
-func (h *OffsetReply) Fields(f *Fields) { panic("not yet") }
+func (h *OffsetReply) Fields(f *Fields) { f.Int64("offset", &h.Offset, true) }
 
 // Fields implements Header.
-func (h *TimestampReply) Fields(f *Fields) { panic("not yet") }
+func (h *TimestampReply) Fields(f *Fields) { f.Int64("timestamp", &h.Timestamp, true) }
 
 // ParseOffsetTable reads consumerOffset.json or the body of 43, in the dialect
 // of fastjson: quoted or bare queue numbers; dataVersion and groupTopicMap of

@@ -1,0 +1,382 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// parseJSON reads a header in JSON (wire.md section 3). Pairs may be strings,
+// numbers, true and false; null is as good as absent; of a key that comes twice
+// the last counts; what is not known is skipped.
+func (c *Command) parseJSON(b []byte) error {
+	i := blank(b, 0)
+	if i >= len(b) || b[i] != '{' {
+		return headerError(b, i, "an object")
+	}
+	s := headerScan{b: b, i: i + 1, raw: c.raw}
+	err := s.object(c)
+	c.raw = s.raw
+	if err == nil {
+		if s.i = blank(b, s.i); s.i < len(b) {
+			err = headerError(b, s.i, "the end")
+		}
+	}
+	return err
+}
+
+// headerScan is a place in a JSON header. raw takes strings whose escapes are
+// undone; slices of it stay good when it grows.
+type headerScan struct {
+	b   []byte
+	i   int
+	raw []byte
+}
+
+func headerError(b []byte, i int, want string) error {
+	if i >= len(b) {
+		return fmt.Errorf("%w: it ends where %s should be", ErrHeader, want)
+	}
+	return fmt.Errorf("%w: %q at byte %d where %s should be", ErrHeader, b[i], i, want)
+}
+
+func blank(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// next moves to the next key and returns it, with the place on its value. more
+// is false at the object's end, which is then behind.
+func (s *headerScan) next() (key []byte, more bool, err error) {
+	b, i := s.b, s.i
+	for i < len(b) && (b[i] <= ' ' || b[i] == ',') {
+		i++
+	}
+	if i < len(b) && b[i] == '}' {
+		s.i = i + 1
+		return nil, false, nil
+	}
+	if i >= len(b) || b[i] != '"' {
+		return nil, false, headerError(b, i, "a name")
+	}
+	s.i = i
+	if key, err = s.str(); err != nil {
+		return nil, false, err
+	}
+	i = s.i
+	if i < len(b) && b[i] <= ' ' {
+		i = blank(b, i)
+	}
+	if i >= len(b) || b[i] != ':' {
+		return nil, false, headerError(b, i, "a colon")
+	}
+	i++
+	if i < len(b) && b[i] <= ' ' {
+		i = blank(b, i)
+	}
+	if i >= len(b) {
+		return nil, false, headerError(b, i, "a value")
+	}
+	s.i = i
+	return key, true, nil
+}
+
+// object reads the header's own members; the place is behind its brace.
+func (s *headerScan) object(c *Command) error {
+	for {
+		key, more, err := s.next()
+		if !more {
+			return err
+		}
+		switch string(key) {
+		case "code":
+			err = s.number("code", &c.Code)
+		case "version":
+			err = s.number("version", &c.Version)
+		case "opaque":
+			err = s.number("opaque", &c.Opaque)
+		case "flag":
+			err = s.number("flag", &c.Flag)
+		case "language":
+			err = s.language(c)
+		case "remark":
+			var v []byte
+			if v, err = s.scalar(); err == nil {
+				c.Remark = remarkOf(v)
+			}
+		case "extFields":
+			if s.b[s.i] != '{' {
+				err = s.skip()
+			} else {
+				s.i++
+				err = s.pairs(c)
+			}
+		default:
+			err = s.skip()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// pairs reads extFields; the place is behind its brace.
+func (s *headerScan) pairs(c *Command) error {
+	c.hasExt = true
+	ext := c.ext[:0]
+	var seen dedup
+	for n := 0; ; n++ {
+		key, more, err := s.next()
+		if !more {
+			c.ext = ext
+			return err
+		}
+		if n == MaxPairs {
+			return fmt.Errorf("%w: more than %d pairs", ErrHeader, MaxPairs)
+		}
+		var value []byte
+		if s.b[s.i] == '"' {
+			value, err = s.str()
+		} else {
+			value, err = s.scalar()
+		}
+		if err != nil {
+			return err
+		}
+		if value != nil {
+			ext = seen.add(ext, key, value)
+		} else {
+			ext = remove(ext, key)
+		}
+	}
+}
+
+// scalar is the text of a string, a number, true or false; nil for null and for
+// objects and arrays, which no header has.
+func (s *headerScan) scalar() ([]byte, error) {
+	b, i := s.b, s.i
+	switch ch := b[i]; {
+	case ch == '"':
+		return s.str()
+	case ch == '{' || ch == '[' || ch == 'n':
+		return nil, s.skip()
+	case ch == 't' || ch == 'f' || ch == '-' || ch-'0' < 10:
+		end := i + 1
+		for end < len(b) && b[end] > ' ' && b[end] != ',' && b[end] != '}' && b[end] != ']' {
+			end++
+		}
+		s.i = end
+		return b[i:end:end], nil
+	}
+	return nil, headerError(b, i, "a value")
+}
+
+// number reads a member that holds a number, which may stand in quotes; null and
+// an empty string leave v alone.
+func (s *headerScan) number(name string, v *int32) error {
+	t, err := s.scalar()
+	if err != nil || len(t) == 0 {
+		return err
+	}
+	n, ok := atoi(t)
+	if !ok || int64(int32(n)) != n {
+		return fmt.Errorf("%w: %s is %.20q", ErrHeader, name, t)
+	}
+	*v = int32(n)
+	return nil
+}
+
+// language reads the language, by name or, leniently, by number.
+func (s *headerScan) language(c *Command) error {
+	t, err := s.scalar()
+	if err != nil || len(t) == 0 {
+		return err
+	}
+	if n, ok := atoi(t); ok {
+		c.Language = LangOther
+		if n >= 0 && n < int64(len(languages)) {
+			c.Language = Language(n)
+		}
+		return nil
+	}
+	c.Language = languageOf(t)
+	return nil
+}
+
+// str reads a string; the place is on its quote. Without escapes it is a slice
+// of the header.
+func (s *headerScan) str() ([]byte, error) {
+	b, start := s.b, s.i+1
+	i := stop(b, start)
+	if i < len(b) && b[i] == '"' {
+		s.i = i + 1
+		return b[start:i:i], nil
+	}
+	if i >= len(b) {
+		return nil, headerError(b, i, "a closing quote")
+	}
+	return s.escaped(start, i)
+}
+
+const ones, highs = 0x0101010101010101, 0x8080808080808080
+
+// stop is the place of the first quote or backslash at or after i, or the end.
+// Eight bytes are looked at at once: a byte that is zero after the exclusive or
+// is the only one whose high bit the subtraction can be the first to set.
+func stop(b []byte, i int) int {
+	for len(b)-i >= 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		q, e := w^(ones*'"'), w^(ones*'\\')
+		if m := ((q-ones)&^q | (e-ones)&^e) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		i += 8
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// escaped is str for a string with escapes, the first of them at i.
+func (s *headerScan) escaped(start, i int) ([]byte, error) {
+	b, raw := s.b, s.raw
+	if n := len(b) - start; cap(raw)-len(raw) < n { // what is undone is never longer
+		raw = make([]byte, 0, max(2*n, 512))
+	}
+	at := len(raw)
+	for {
+		raw = append(raw, b[start:i]...)
+		if i >= len(b) {
+			return nil, headerError(b, i, "a closing quote")
+		}
+		if b[i] == '"' {
+			s.i, s.raw = i+1, raw
+			return raw[at:len(raw):len(raw)], nil
+		}
+		var err error
+		if raw, i, err = unescape(raw, b, i); err != nil {
+			return nil, err
+		}
+		start, i = i, stop(b, i)
+	}
+}
+
+// unescape appends what the escape at b[i] stands for and returns the place
+// behind it. Half of a surrogate pair alone is U+FFFD.
+func unescape(dst, b []byte, i int) ([]byte, int, error) {
+	if i+1 >= len(b) {
+		return dst, i, headerError(b, len(b), "an escape")
+	}
+	if b[i+1] != 'u' {
+		ch := unescapes[b[i+1]]
+		if ch == 0 {
+			return dst, i, headerError(b, i+1, "an escape")
+		}
+		return append(dst, ch), i + 2, nil
+	}
+	r, ok := hex4(b, i+2)
+	if !ok {
+		return dst, i, headerError(b, i+1, "an escape of four digits")
+	}
+	i += 6
+	if r < 0x80 {
+		return append(dst, byte(r)), i, nil
+	}
+	if utf16.IsSurrogate(r) {
+		low, ok := rune(0), false
+		if i+1 < len(b) && b[i] == '\\' && b[i+1] == 'u' {
+			low, ok = hex4(b, i+2)
+		}
+		if r = utf16.DecodeRune(r, low); r != utf8.RuneError && ok {
+			i += 6
+		}
+	}
+	return utf8.AppendRune(dst, r), i, nil
+}
+
+// unescapes is what a letter behind a backslash stands for; those beyond
+// standard JSON are fastjson's.
+var unescapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v', '\'': '\''}
+
+func hex4(b []byte, i int) (r rune, ok bool) {
+	if len(b)-i < 4 {
+		return 0, false
+	}
+	for _, d := range b[i : i+4] {
+		switch {
+		case d-'0' < 10:
+			d -= '0'
+		case (d|0x20)-'a' < 6:
+			d = d | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(d)
+	}
+	return r, true
+}
+
+// skip passes over any value.
+func (s *headerScan) skip() error {
+	b := s.b
+	switch ch := b[s.i]; {
+	case ch == '"':
+		return s.skipString()
+	case ch == '{' || ch == '[':
+		return s.skipNested()
+	case ch-'0' < 10 || ch-'a' < 26 || ch == '-':
+		for s.i < len(b) && (b[s.i]-'0' < 10 || (b[s.i]|0x20)-'a' < 26 || b[s.i] == '-' || b[s.i] == '+' || b[s.i] == '.') {
+			s.i++
+		}
+		return nil
+	}
+	return headerError(b, s.i, "a value")
+}
+
+func (s *headerScan) skipString() error {
+	b := s.b
+	for i := stop(b, s.i+1); i < len(b); i = stop(b, min(i+2, len(b))) {
+		if b[i] == '"' {
+			s.i = i + 1
+			return nil
+		}
+	}
+	return headerError(b, len(b), "a closing quote")
+}
+
+// skipNested passes over an object or an array. Inside only its brackets and
+// strings are looked at.
+func (s *headerScan) skipNested() error {
+	b := s.b
+	var closing [maxDepth]byte
+	for depth := 0; s.i < len(b); {
+		switch ch := b[s.i]; ch {
+		case '"':
+			if err := s.skipString(); err != nil {
+				return err
+			}
+			continue
+		case '{', '[':
+			if depth == maxDepth {
+				return fmt.Errorf("%w: more than %d levels of nesting", ErrHeader, maxDepth)
+			}
+			closing[depth] = ch + 2
+			depth++
+		case '}', ']':
+			if depth--; closing[depth] != ch {
+				return headerError(b, s.i, string(closing[depth]))
+			}
+			if depth == 0 {
+				s.i++
+				return nil
+			}
+		}
+		s.i++
+	}
+	return headerError(b, len(b), "a closing bracket")
+}
