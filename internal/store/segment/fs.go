@@ -53,8 +53,14 @@ type Handle interface {
 	// nothing was written, and extends it (fallocate). A full disk is an error here
 	// and never later.
 	Allocate(off, n int64) error
+	// Zero makes [off, off+n), which lies inside the file, read as zeros and keeps
+	// its blocks.
+	Zero(off, n int64) error
 	// Sync makes the file's content durable (fdatasync), mapped writes included.
 	Sync() error
+	// DropCache makes the system forget what it holds of [off, off+n) in memory and
+	// has (or believes to have) written, so that the next read comes from the disk.
+	DropCache(off, n int64) error
 	// Map maps the first size bytes, for writing too if write is set.
 	Map(size int64, write bool) (Mapping, error)
 }
@@ -75,4 +81,3 @@ type Mapping interface {
 	// Unmap ends the mapping; the handle may have been closed long before.
 	Unmap() error
 }
-
