@@ -98,7 +98,9 @@ func (o *Options) recheck() error { return config.Refusal(o.finish("")) }
 
 // NewLive makes the changeable configuration of a running broker.
 func NewLive(o Options) *config.Live[Options] {
-	return config.NewLive(o, o.Source, Keys, (*Options).recheck)
+	l := config.NewLive(o, o.Source, Keys, (*Options).recheck)
+	l.Forbid(func(o *Options) []string { return o.ConfigBlackList })
+	return l
 }
 
 func hostName() string {

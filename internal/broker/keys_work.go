@@ -8,7 +8,7 @@ import (
 func replicationKeys(o *Options) config.Section {
 	return config.Section{Title: "Replication", Doc: "How the set keeps copies. A SYNC_MASTER without a slave answers SLAVE_NOT_AVAILABLE, never SEND_OK.", Keys: []config.Key{
 		{Name: "brokerRole", Field: &o.BrokerRole, Default: "ASYNC_MASTER", Range: "ASYNC_MASTER | SYNC_MASTER | SLAVE", Tier: 1, Important: true,
-			Doc:   "ASYNC_MASTER answers a send by itself, SYNC_MASTER once a slave has the message too. SLAVE copies a master and serves reads: not yet in gomq, refuses to start."},
+			Doc: "ASYNC_MASTER answers a send by itself, SYNC_MASTER once a slave has the message too. SLAVE copies a master and serves reads: not yet in gomq, refuses to start."},
 		{Name: "haMasterAddress", Field: &o.HAMasterAddress, Check: checkHostPort, Change: config.Restart, Tier: 2, Important: true, Effect: config.NotYet,
 			Doc: "On a slave: host:port of its master's replication port. Empty: learnt from the nameservers."},
 		{Name: "haSendHeartbeatInterval", Field: &o.HASendHeartbeatInterval, Default: "5000", Unit: "ms", Range: "10..", Change: config.Hot, Tier: 2, Effect: config.NotYet,

@@ -2,7 +2,9 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +26,7 @@ type Live[T any] struct {
 	stamp   time.Time
 	counter int64
 	updated []func(*T)
+	forbid  func(*T) []string
 }
 
 // NewLive takes options that were loaded from src (nil: nothing to write an
@@ -38,6 +41,11 @@ func NewLive[T any](o T, src *Source, keys func(*T) *Table, check func(*T) error
 
 // Load returns the options in effect. They are never written to.
 func (l *Live[T]) Load() *T { return l.cur.Load() }
+
+// Forbid sets a function that names keys which may not be set over the network
+// although the table allows it (configBlackList). It is called before the first
+// Update.
+func (l *Live[T]) Forbid(keys func(*T) []string) { l.forbid = keys }
 
 // OnUpdate adds a function that is told of every accepted change, before the
 // update is answered; it must not block and not call Update.
@@ -106,6 +114,10 @@ type Refused struct {
 // Error implements error.
 func (r *Refused) Error() string { return fmt.Sprintf("%s: %s; nothing was changed", r.Key, r.Text) }
 
+// maxUpdate bounds the text of one update in bytes; all keys of a table with
+// their values are a tenth of it.
+const maxUpdate = 256 << 10
+
 // Update applies the body of UPDATE_BROKER_CONFIG or UPDATE_NAMESRV_CONFIG: Java
 // properties text. All of it is checked first, then written to the file, then
 // put into effect; when anything is wrong nothing changes. Only keys that the
@@ -113,113 +125,179 @@ func (r *Refused) Error() string { return fmt.Sprintf("%s: %s; nothing was chang
 // where there is a file to keep it. A value that is in effect already is fine
 // for every key and changes nothing: tools send back whole tables.
 func (l *Live[T]) Update(text []byte) ([]Applied, error) {
+	if len(text) > maxUpdate {
+		return nil, fmt.Errorf("an update of %d bytes; the limit is %d", len(text), maxUpdate)
+	}
 	in, err := Parse("update", text)
 	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	u := &update[T]{l: l, out: l.src, pending: map[string]string{}}
 	before := *l.cur.Load()
-	after := before
-	was, will := l.keys(&before), l.keys(&after)
-	if err := allowed(in, will, l.src != nil && l.src.File != ""); err != nil {
+	u.after, u.next = before, before
+	u.was, u.will, u.start = l.keys(&before), l.keys(&u.after), l.keys(&u.next)
+	changes, err := l.changes(in, u.was, &before)
+	if err != nil {
 		return nil, err
 	}
-	var done []Applied
-	out := l.src
-	pending := map[string]string{}
-	var bad error
-	in.Each(func(key, value string, _ int) {
-		if bad != nil {
-			return
+	for _, c := range changes {
+		if err := u.set(c); err != nil {
+			return nil, err
 		}
-		k := will.Key(key)
-		old := was.Value(key)
-		if p, ok := l.pending[k.Name]; ok {
-			old = p
-		} else if v, ok := l.src.get(k.Name); ok && k.Field == nil {
-			old = v
-		}
-		if value == old {
-			return
-		}
-		if bad = refusal(key, will, value); bad != nil {
-			return
-		}
-		if k.Change == Restart {
-			pending[k.Name] = value
-			keepField(k, was.Value(key))
-		}
-		if out != nil {
-			out = out.With(k.Name, value)
-		}
-		done = append(done, Applied{Key: k.Name, Old: Redact(k.Name, old), New: Redact(k.Name, value), Change: k.Change})
-	})
-	if bad != nil || len(done) == 0 {
-		return nil, bad
 	}
-	return done, l.commit(&after, out, pending)
+	if len(u.done) == 0 {
+		return nil, nil
+	}
+	return u.done, l.commit(u)
+}
+
+// update is one update while it is being checked.
+type update[T any] struct {
+	l                *Live[T]
+	after            T // in effect when the update is accepted
+	next             T // in effect at the next start
+	was, will, start *Table
+	out              *Source
+	pending          map[string]string
+	done             []Applied
+}
+
+// change is one key of an update under its real name.
+type change struct {
+	key   *Key
+	as    string // as it was spelt
+	value string
+	old   string
+}
+
+// set checks the value of one change and puts it where it belongs.
+func (u *update[T]) set(c change) error {
+	for _, t := range []*Table{u.will, u.start} {
+		for _, p := range t.Set("update", c.key.Name, c.value) {
+			if p.Level == Fatal {
+				return &Refused{Key: c.as, Text: Redact(c.as, c.value) + " " + p.Text}
+			}
+		}
+	}
+	k := u.will.Key(c.key.Name)
+	if k.Change == Restart {
+		u.pending[k.Name] = c.value
+		if err := k.store(u.was.Value(k.Name)); err != nil {
+			return &Refused{Key: c.as, Text: err.Error()}
+		}
+	}
+	if u.out != nil {
+		var older []string
+		for _, a := range k.Aliases {
+			older = append(older, a.Name)
+		}
+		u.out = u.out.With(k.Name, c.value, older...)
+	}
+	u.done = append(u.done, Applied{Key: k.Name, Old: Redact(k.Name, c.old), New: Redact(k.Name, c.value), Change: k.Change})
+	return nil
 }
 
 // commit writes the file and swaps the options.
-func (l *Live[T]) commit(after *T, out *Source, pending map[string]string) error {
+func (l *Live[T]) commit(u *update[T]) error {
 	if l.check != nil {
-		if err := l.check(after); err != nil {
+		for name, value := range l.pending {
+			if _, again := u.pending[name]; !again {
+				_ = u.start.Key(name).store(value) // was checked when it was set
+			}
+		}
+		if err := errors.Join(l.check(&u.after), l.check(&u.next)); err != nil {
 			return &Refused{Key: "update", Text: err.Error()}
 		}
 	}
-	if out != nil && out.File != "" {
-		if err := out.Save(); err != nil {
-			return fmt.Errorf("the update was not applied, because %s could not be written: %w", out.File, err)
+	if u.out != nil && u.out.File != "" {
+		if err := u.out.Save(); err != nil {
+			return fmt.Errorf("the update was not applied, because %s could not be written: %w", u.out.File, err)
 		}
 	}
-	l.src = out
-	for k, v := range pending {
+	l.src = u.out
+	for k, v := range u.pending {
 		l.pending[k] = v
 	}
 	l.stamp = l.now()
 	l.counter++
-	l.cur.Store(after)
+	l.cur.Store(&u.after)
 	for _, fn := range l.updated {
-		fn(after)
+		fn(&u.after)
 	}
 	return nil
 }
 
-// allowed checks the whole list of keys before any value is looked at: one that
-// is forbidden refuses the request, as the black list of 4.9.8 does.
-func allowed(in *Source, t *Table, hasFile bool) error {
+// changes returns what the update would change, the last line of each key. All
+// keys are looked at before any value: one that is forbidden refuses the whole
+// request, as the black list of 4.9.8 does.
+func (l *Live[T]) changes(in *Source, t *Table, o *T) ([]change, error) {
+	var forbidden []string
+	if l.forbid != nil {
+		forbidden = l.forbid(o)
+	}
+	var order []change
+	at := map[string]int{}
 	var err error
 	in.Each(func(key, value string, _ int) {
 		if err != nil {
 			return
 		}
 		k := t.Key(key)
-		switch {
-		case k == nil:
+		if k == nil {
 			r := &Refused{Key: key, Text: "is not a key of " + t.Role}
 			if near := nearest(key, t.Names()); near != "" {
 				r.Text += "; the nearest one is " + near
 			}
 			err = r
-		case t.Value(key) == value:
-		case k.Change == Fixed:
-			err = &Refused{Key: key, Forbidden: true, Text: "may not be set over the network; change it in the file and restart"}
-		case k.Change == Restart && !hasFile:
-			err = &Refused{Key: key, Text: "takes effect at a start only, and there is no -c file to keep it in"}
+			return
 		}
+		c := change{key: k, as: key, value: value, old: l.valueOf(t, k)}
+		if a := t.rows[key].alias(key); a != nil && a.Convert != nil {
+			if c.value, err = a.Convert(value); err != nil {
+				err = &Refused{Key: key, Text: Redact(key, value) + " " + err.Error()}
+				return
+			}
+		}
+		err = l.mayChange(c, slices.Contains(forbidden, key) || slices.Contains(forbidden, k.Name))
+		if i, ok := at[k.Name]; ok {
+			order[i] = c
+			return
+		}
+		at[k.Name] = len(order)
+		order = append(order, c)
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(order, func(c change) bool { return c.same() }), nil
 }
 
-func refusal(key string, t *Table, value string) error {
-	for _, p := range t.Set("update", key, value) {
-		if p.Level == Fatal {
-			return &Refused{Key: key, Text: Redact(key, value) + " " + p.Text}
-		}
+// same reports whether the key has the value already; a hidden secret that comes
+// back from a dump counts as the secret.
+func (c change) same() bool { return c.value == c.old || c.value == Redact(c.key.Name, c.old) }
+
+func (l *Live[T]) mayChange(c change, forbidden bool) error {
+	switch {
+	case c.same():
+		return nil
+	case c.key.Change == Fixed, forbidden:
+		return &Refused{Key: c.as, Forbidden: true, Text: "may not be set over the network; change it in the file and restart"}
+	case c.key.Change == Restart && (l.src == nil || l.src.File == ""):
+		return &Refused{Key: c.as, Text: "takes effect at a start only, and there is no -c file to keep it in"}
 	}
 	return nil
 }
 
-// keepField puts the value in effect back after the new one was checked.
-func keepField(k *Key, value string) { _ = k.store(value) }
+// valueOf is what was last set for the key: in effect, or kept for the next
+// start.
+func (l *Live[T]) valueOf(t *Table, k *Key) string {
+	if v, ok := l.pending[k.Name]; ok {
+		return v
+	}
+	if v, ok := l.src.get(k.Name); ok && k.Field == nil {
+		return v
+	}
+	return t.Value(k.Name)
+}

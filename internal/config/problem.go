@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // String gives the problem on one line: place, key and value, text.
@@ -16,10 +18,20 @@ func (p Problem) String() string {
 		b.WriteString(": ")
 	}
 	if p.Key != "" {
-		fmt.Fprintf(&b, "%s=%s: ", p.Key, Redact(p.Key, p.Value))
+		fmt.Fprintf(&b, "%s=%s: ", printable(p.Key), printable(Redact(p.Key, p.Value)))
 	}
 	b.WriteString(p.Text)
 	return b.String()
+}
+
+// printable is s, quoted where it holds what would tear a line of a log.
+func printable(s string) string {
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return strconv.Quote(s)
+		}
+	}
+	return s
 }
 
 // Refusal returns an error of all fatal problems, or nil.
@@ -50,7 +62,7 @@ func Redact(key, value string) string {
 // nearest returns the candidate that differs least from the key, or "" when
 // none is near enough to be a misspelling.
 func nearest(key string, candidates []string) string {
-	best, limit := "", max(2, len(key)/4)
+	best, limit := "", min(max(2, len(key)/4), len(key)/2)
 	low := strings.ToLower(key)
 	for _, c := range candidates {
 		if d := distance(low, strings.ToLower(c), limit); d <= limit && (best == "" || d < limit) {

@@ -7,7 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/magiconair/properties"
 
@@ -56,6 +60,9 @@ func ReadFile(file string) (*Source, error) {
 // Parse is ReadFile for text that is at hand; file is only named in errors and
 // kept as the place that Save writes to.
 func Parse(file string, text []byte) (*Source, error) {
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s: %d bytes of configuration, the limit is %d", file, len(text), maxFile)
+	}
 	s := &Source{File: file}
 	natural := splitLines(text)
 	for i := 0; i < len(natural); i++ {
@@ -72,6 +79,10 @@ func Parse(file string, text []byte) (*Source, error) {
 		}
 		if continues(joined) { // the last line of the file: nothing follows
 			joined = joined[:len(joined)-1]
+		}
+		if joined == "" {
+			s.lines = append(s.lines, l)
+			continue
 		}
 		var err error
 		if l.key, l.value, err = decodeLine(joined); err != nil {
@@ -102,19 +113,73 @@ func continues(s string) bool {
 	return n%2 == 1
 }
 
-// decodeLine reads one logical line. The library gets single lines because it
-// knows neither line numbers nor a continuation that ends in CRLF.
+// decodeLine reads one logical line. The library gets single lines, already
+// decoded: it knows neither line numbers, nor a continuation that ends in CRLF,
+// nor the two escapes that Java writes for a character beyond U+FFFF.
 func decodeLine(s string) (key, value string, err error) {
-	l := properties.Loader{Encoding: properties.ISO_8859_1, DisableExpansion: true}
-	p, err := l.LoadBytes([]byte(s))
+	if strings.IndexByte(s, 0) >= 0 {
+		return "", "", errors.New("has a zero byte; is it a properties file?")
+	}
+	if s[0] == '=' || s[0] == ':' {
+		return "", "", fmt.Errorf("a value without a key: %q", s)
+	}
+	l := properties.Loader{Encoding: properties.UTF8, DisableExpansion: true}
+	p, err := l.LoadBytes([]byte(joinSurrogates(latin1(s))))
 	if err != nil {
 		return "", "", fmt.Errorf("not a line of a properties file (%s): %q; a single backslash must be written twice", strings.TrimPrefix(err.Error(), "properties: "), s)
 	}
 	for _, k := range p.Keys() {
 		value, _ = p.Get(k)
-		return k, value, nil
+		key = k
 	}
-	return "", "", nil
+	if key == "" {
+		return "", "", fmt.Errorf("a value without a key: %q", s)
+	}
+	return key, value, nil
+}
+
+// latin1 takes each byte as the character of that number, as ISO-8859-1 has it.
+func latin1(s string) string {
+	if isASCII(s) {
+		return s
+	}
+	runes := make([]rune, len(s))
+	for i := range runes {
+		runes[i] = rune(s[i])
+	}
+	return string(runes)
+}
+
+// joinSurrogates replaces two \u escapes that are one character of UTF-16 by the
+// character.
+func joinSurrogates(s string) string {
+	if !strings.Contains(s, `\u`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		hi, ok := unicodeEscape(s[i:])
+		if lo, ok2 := unicodeEscape(s[min(i+6, len(s)):]); ok && ok2 && utf16.DecodeRune(hi, lo) != utf8.RuneError {
+			b.WriteRune(utf16.DecodeRune(hi, lo))
+			i += 12
+			continue
+		}
+		n := 1
+		if s[i] == '\\' && i+1 < len(s) {
+			n = 2 // what is escaped begins no escape
+		}
+		b.WriteString(s[i : i+n])
+		i += n
+	}
+	return b.String()
+}
+
+func unicodeEscape(s string) (rune, bool) {
+	if len(s) < 6 || s[:2] != `\u` {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[2:6], 16, 16)
+	return rune(n), err == nil
 }
 
 // Each calls fn for every line that sets a key, in the order of the file. Of a
@@ -151,13 +216,15 @@ func (s *Source) Line(key string) (number int) {
 }
 
 // With returns a copy in which key has the value: its line is replaced where it
-// stands (the last one, earlier duplicates go), a new key is added at the end.
-func (s *Source) With(key, value string) *Source {
+// stands (the last one; earlier duplicates and older spellings go), a new key is
+// added at the end.
+func (s *Source) With(key, value string, older ...string) *Source {
 	out := &Source{File: s.File}
 	set := line{key: key, value: value, text: encodeLine(key, value)}
 	last := -1
+	is := func(l line) bool { return l.key == key || slices.Contains(older, l.key) }
 	for i, l := range s.lines {
-		if l.key == key {
+		if l.key != "" && is(l) {
 			last = i
 		}
 	}
@@ -166,7 +233,7 @@ func (s *Source) With(key, value string) *Source {
 		case i == last:
 			set.number = l.number
 			out.lines = append(out.lines, set)
-		case l.key != key:
+		case l.key == "" || !is(l):
 			out.lines = append(out.lines, l)
 		}
 	}
@@ -187,7 +254,11 @@ func (s *Source) Save() error {
 		b.WriteString(l.text)
 		b.WriteByte('\n')
 	}
-	return Replace(s.File, b.Bytes())
+	file := s.File
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real // a link stays a link
+	}
+	return Replace(file, b.Bytes())
 }
 
 // Replace writes a file whole and durably: FILE.tmp, sync, a link to the old one

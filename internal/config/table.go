@@ -111,20 +111,21 @@ func (t *Table) setLine(file string, line int, key, value string, realGiven bool
 			say.Text = "is an older spelling of " + r.Name + ", which is set as well and counts"
 			return []Problem{say}
 		}
-		if !a.Quiet {
-			say.Level, say.Text = Note, a.Note
-			if say.Text == "" {
-				say.Text = "is an older spelling of " + r.Name
-			}
-			problems = append(problems, say)
-		}
 		if a.Convert != nil {
 			converted, err := a.Convert(value)
 			if err != nil {
 				say.Level, say.Text = Fatal, err.Error()
-				return append(problems, say)
+				return []Problem{say}
 			}
 			value = converted
+		}
+		if !a.Quiet {
+			note := say
+			note.Level, note.Text = Note, a.Note
+			if note.Text == "" {
+				note.Text = "is an older spelling of " + r.Name
+			}
+			problems = append(problems, note)
 		}
 	}
 	return append(problems, t.setRow(r, say, value)...)
