@@ -66,10 +66,57 @@ type TopicQueueStats struct {
 }
 
 // ParseTopicStats reads the body of the answer to 202.
-func ParseTopicStats(body []byte) (TopicStats, error) { panic("not yet") }
+func ParseTopicStats(body []byte) (TopicStats, error) {
+	var t TopicStats
+	err := readBody("topic stats", body, func(r *reader) {
+		r.bean(func(name []byte) {
+			if string(name) != "offsettable" {
+				return
+			}
+			r.table(func(key []byte) {
+				var q TopicQueueStats
+				r.queueKey(key, &q.Queue)
+				r.bean(func(name []byte) {
+					switch string(name) {
+					case "minoffset":
+						r.int64(&q.MinOffset)
+					case "maxoffset":
+						r.int64(&q.MaxOffset)
+					case "lastupdatetimestamp":
+						r.int64(&q.LastUpdate)
+					}
+				})
+				t = append(t, q)
+			})
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
 
 // Append appends the body in the order given.
-func (t TopicStats) Append(dst []byte) []byte { panic("not yet") }
+func (t TopicStats) Append(dst []byte) []byte {
+	w := writer{b: dst}
+	w.open('{')
+	w.key("offsetTable")
+	w.open('{')
+	for i := range t {
+		q := &t[i]
+		w.item()
+		w.queue(&q.Queue)
+		w.b = append(w.b, ':')
+		w.open('{')
+		w.int("lastUpdateTimestamp", q.LastUpdate)
+		w.int("maxOffset", q.MaxOffset)
+		w.int("minOffset", q.MinOffset)
+		w.end()
+	}
+	w.end()
+	w.end()
+	return w.b
+}
 
 // ConsumeStats is the body of the answer to GET_CONSUME_STATS (208).
 type ConsumeStats struct {
@@ -86,38 +133,94 @@ type ConsumeQueueStats struct {
 }
 
 // ParseConsumeStats reads the body of the answer to 208.
-func ParseConsumeStats(body []byte) (*ConsumeStats, error) { panic("not yet") }
+func ParseConsumeStats(body []byte) (*ConsumeStats, error) {
+	c := &ConsumeStats{}
+	err := readBody("consume stats", body, func(r *reader) {
+		r.bean(func(name []byte) {
+			switch string(name) {
+			case "consumetps":
+				r.float(&c.ConsumeTPS)
+			case "offsettable":
+				r.table(func(key []byte) {
+					var q ConsumeQueueStats
+					r.queueKey(key, &q.Queue)
+					r.bean(func(name []byte) {
+						switch string(name) {
+						case "brokeroffset":
+							r.int64(&q.BrokerOffset)
+						case "consumeroffset":
+							r.int64(&q.ConsumerOffset)
+						case "lasttimestamp":
+							r.int64(&q.LastTimestamp)
+						}
+					})
+					c.Queues = append(c.Queues, q)
+				})
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
 // Append appends the body in the order given.
-func (c *ConsumeStats) Append(dst []byte) []byte { panic("not yet") }
+func (c *ConsumeStats) Append(dst []byte) []byte {
+	w := writer{b: dst}
+	w.open('{')
+	w.float("consumeTps", c.ConsumeTPS)
+	w.key("offsetTable")
+	w.open('{')
+	for i := range c.Queues {
+		q := &c.Queues[i]
+		w.item()
+		w.queue(&q.Queue)
+		w.b = append(w.b, ':')
+		w.open('{')
+		w.int("brokerOffset", q.BrokerOffset)
+		w.int("consumerOffset", q.ConsumerOffset)
+		w.int("lastTimestamp", q.LastTimestamp)
+		w.end()
+	}
+	w.end()
+	w.end()
+	return w.b
+}
 
 // GroupList is the body of the answer to QUERY_TOPIC_CONSUME_BY_WHO (300).
 type GroupList []string
 
 // ParseGroupList reads the body of the answer to 300.
-func ParseGroupList(body []byte) (GroupList, error) { panic("not yet") }
+func ParseGroupList(body []byte) (GroupList, error) {
+	return readStrings("group list", "grouplist", body)
+}
 
 // Append appends the body in the order given.
-func (g GroupList) Append(dst []byte) []byte { panic("not yet") }
+func (g GroupList) Append(dst []byte) []byte { return appendStrings(dst, "groupList", g) }
 
-// Append appends one group, the body of 200.
-func (g *GroupConfig) Append(dst []byte) []byte { panic("not yet") }
+// readStrings reads a body that is an object with one list of text.
+func readStrings(what, member string, body []byte) (list []string, err error) {
+	err = readBody(what, body, func(r *reader) {
+		r.bean(func(name []byte) {
+			if string(name) == member {
+				list = r.strings()
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
 
-// Append appends one topic, the body of the answer to 351.
-func (t *TopicConfig) Append(dst []byte) []byte { panic("not yet") }
-
-// DelayTable is all delay levels' offsets: level (from 1) to the next position in
-// its queue (45, delayOffset.json).
-type DelayTable map[int32]int64
-
-// ParseDelayTable reads delayOffset.json or the body of 45.
-func ParseDelayTable(b []byte) (DelayTable, error) { panic("not yet") }
-
-// Pretty is the text of delayOffset.json as 4.9.7 writes it, levels sorted.
-func (t DelayTable) Pretty() []byte { panic("not yet") }
-
-// Append appends the compact form, the body of 45, levels sorted.
-func (t DelayTable) Append(dst []byte) []byte { panic("not yet") }
+func appendStrings(dst []byte, member string, list []string) []byte {
+	w := writer{b: dst}
+	w.open('{')
+	w.strings(member, list)
+	w.end()
+	return w.b
+}
 
 // Fields implements Header.
 func (h *TopicHeader) Fields(f *Fields) {

@@ -1,5 +1,10 @@
 package protocol
 
+import (
+	"fmt"
+	"strconv"
+)
+
 // Heartbeat is the body of HEART_BEAT (34): who lives behind a connection
 // (wire.md section 15 item 16, dialects in section 21).
 type Heartbeat struct {
@@ -9,8 +14,7 @@ type Heartbeat struct {
 }
 
 // ConsumerBeat is one consumer group of a Heartbeat. Enums are their Java names,
-// also when the peer sent ordinals (C++); a name nobody knows is kept, what is
-// missing is "".
+// also when the peer sent ordinals (C++); what is missing or unknown is "".
 type ConsumerBeat struct {
 	GroupName        string
 	ConsumeType      string // CONSUME_ACTIVELY (pull), CONSUME_PASSIVELY (push)
@@ -31,120 +35,164 @@ type Subscription struct {
 	ClassFilterMode bool
 }
 
-// ParseHeartbeat reads the body of a heartbeat in any client's dialect.
-func ParseHeartbeat(body []byte) (*Heartbeat, error) { panic("not yet") }
+// MaxHeartbeat is how many bytes a heartbeat may have: it becomes some ten times
+// as many in memory. A client with a thousand topics sends 200 KB.
+const MaxHeartbeat = 4 << 20
+
+// The enums of a heartbeat, by Java's ordinals.
+var (
+	consumeTypes  = []string{"CONSUME_ACTIVELY", "CONSUME_PASSIVELY", "CONSUME_POP"}
+	messageModels = []string{"BROADCASTING", "CLUSTERING"}
+	consumeFroms  = []string{"CONSUME_FROM_LAST_OFFSET", "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST",
+		"CONSUME_FROM_MIN_OFFSET", "CONSUME_FROM_MAX_OFFSET", "CONSUME_FROM_FIRST_OFFSET", "CONSUME_FROM_TIMESTAMP"}
+)
+
+// ParseHeartbeat reads the body of a heartbeat in any client's dialect. Groups
+// and topics without a name are left out.
+func ParseHeartbeat(body []byte) (*Heartbeat, error) {
+	if len(body) > MaxHeartbeat {
+		return nil, fmt.Errorf("heartbeat: %d bytes, allowed are %d", len(body), MaxHeartbeat)
+	}
+	h := &Heartbeat{}
+	err := readBody("heartbeat", body, func(r *reader) {
+		r.bean(func(name []byte) {
+			switch string(name) {
+			case "clientid":
+				r.str(&h.ClientID)
+			case "producerdataset":
+				h.Producers = h.Producers[:0]
+				r.list(func() {
+					var group string
+					r.bean(func(name []byte) {
+						if string(name) == "groupname" {
+							r.str(&group)
+						}
+					})
+					if group != "" {
+						h.Producers = append(h.Producers, group)
+					}
+				})
+			case "consumerdataset":
+				h.Consumers = h.Consumers[:0]
+				r.list(func() {
+					if c := r.consumerBeat(); c.GroupName != "" {
+						h.Consumers = append(h.Consumers, c)
+					}
+				})
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (r *reader) consumerBeat() (c ConsumerBeat) {
+	r.bean(func(name []byte) {
+		switch string(name) {
+		case "groupname":
+			r.str(&c.GroupName)
+		case "consumetype":
+			r.enum(&c.ConsumeType, consumeTypes)
+		case "messagemodel":
+			r.enum(&c.MessageModel, messageModels)
+		case "consumefromwhere":
+			r.enum(&c.ConsumeFromWhere, consumeFroms)
+		case "unitmode":
+			r.bool(&c.UnitMode)
+		case "subscriptiondataset":
+			c.Subscriptions = c.Subscriptions[:0]
+			r.list(func() {
+				if s := r.subscription(); s.Topic != "" {
+					c.Subscriptions = append(c.Subscriptions, s)
+				}
+			})
+		}
+	})
+	return c
+}
+
+func (r *reader) subscription() (s Subscription) {
+	r.bean(func(name []byte) {
+		switch string(name) {
+		case "topic":
+			r.str(&s.Topic)
+		case "substring":
+			r.str(&s.SubString)
+		case "tagsset":
+			s.TagsSet = r.strings()
+		case "codeset":
+			s.CodeSet = s.CodeSet[:0]
+			r.list(func() {
+				var code int32
+				r.int32(&code)
+				s.CodeSet = append(s.CodeSet, code)
+			})
+		case "subversion":
+			r.int64(&s.SubVersion)
+		case "expressiontype":
+			r.str(&s.ExpressionType)
+		case "classfiltermode":
+			r.bool(&s.ClassFilterMode)
+		}
+	})
+	return s
+}
 
 // Append appends the body as a Java 4.9.8 client sends it.
-func (h *Heartbeat) Append(dst []byte) []byte { panic("not yet") }
-
-// UnregisterClientHeader is the header of UNREGISTER_CLIENT (35): the client
-// leaves the groups that are not empty.
-type UnregisterClientHeader struct{ ClientID, ProducerGroup, ConsumerGroup string }
-
-// ConsumerGroupHeader is the header of GET_CONSUMER_LIST_BY_GROUP (38),
-// NOTIFY_CONSUMER_IDS_CHANGED (40) and GET_CONSUMER_CONNECTION_LIST (203).
-type ConsumerGroupHeader struct{ Group string }
-
-// ProducerGroupHeader is the header of GET_PRODUCER_CONNECTION_LIST (204).
-type ProducerGroupHeader struct{ Group string }
-
-// NoFields is the header of an answer that has none: JSON then says
-// "extFields":{}, as the original does where a handler declares a header class.
-type NoFields struct{}
-
-// ConsumerIDs is the body of the answer to 38: the clients of a group.
-type ConsumerIDs []string
-
-// ParseConsumerIDs reads the body of the answer to 38.
-func ParseConsumerIDs(body []byte) (ConsumerIDs, error) { panic("not yet") }
-
-// Append appends the body.
-func (c ConsumerIDs) Append(dst []byte) []byte { panic("not yet") }
-
-// ClientCheck is the body of CHECK_CLIENT_CONFIG (46).
-type ClientCheck struct {
-	ClientID     string
-	Group        string
-	Subscription Subscription
+func (h *Heartbeat) Append(dst []byte) []byte {
+	w := writer{b: dst}
+	w.open('{')
+	w.str("clientID", h.ClientID)
+	w.key("consumerDataSet")
+	w.open('[')
+	for i := range h.Consumers {
+		c := &h.Consumers[i]
+		w.item()
+		w.open('{')
+		w.optional("consumeFromWhere", c.ConsumeFromWhere)
+		w.optional("consumeType", c.ConsumeType)
+		w.str("groupName", c.GroupName)
+		w.optional("messageModel", c.MessageModel)
+		w.key("subscriptionDataSet")
+		w.open('[')
+		for j := range c.Subscriptions {
+			w.item()
+			w.subscription(&c.Subscriptions[j])
+		}
+		w.endList()
+		w.bool("unitMode", c.UnitMode)
+		w.end()
+	}
+	w.endList()
+	w.key("producerDataSet")
+	w.open('[')
+	for _, group := range h.Producers {
+		w.item()
+		w.open('{')
+		w.str("groupName", group)
+		w.end()
+	}
+	w.endList()
+	w.end()
+	return w.b
 }
 
-// ParseClientCheck reads the body of 46.
-func ParseClientCheck(body []byte) (ClientCheck, error) { panic("not yet") }
-
-// Append appends the body.
-func (c *ClientCheck) Append(dst []byte) []byte { panic("not yet") }
-
-// Connection is one client in the answers to 203 and 204.
-type Connection struct {
-	ClientID   string
-	ClientAddr string // ip:port
-	Language   Language
-	Version    int32
+func (w *writer) subscription(s *Subscription) {
+	w.open('{')
+	w.bool("classFilterMode", s.ClassFilterMode)
+	w.key("codeSet")
+	w.open('[')
+	for _, code := range s.CodeSet {
+		w.item()
+		w.b = strconv.AppendInt(w.b, int64(code), 10)
+	}
+	w.endList()
+	w.optional("expressionType", s.ExpressionType)
+	w.str("subString", s.SubString)
+	w.int("subVersion", s.SubVersion)
+	w.strings("tagsSet", s.TagsSet)
+	w.str("topic", s.Topic)
+	w.end()
 }
-
-// ConsumerConnection is the body of the answer to 203.
-type ConsumerConnection struct {
-	Connections                                 []Connection
-	ConsumeType, MessageModel, ConsumeFromWhere string // as in ConsumerBeat; "" is left out
-	Subscriptions                               map[string]Subscription
-}
-
-// ParseConsumerConnection reads the body of the answer to 203.
-func ParseConsumerConnection(body []byte) (*ConsumerConnection, error) { panic("not yet") }
-
-// Append appends the body, topics sorted.
-func (c *ConsumerConnection) Append(dst []byte) []byte { panic("not yet") }
-
-// ProducerConnection is the body of the answer to 204.
-type ProducerConnection []Connection
-
-// ParseProducerConnection reads the body of the answer to 204.
-func ParseProducerConnection(body []byte) (ProducerConnection, error) { panic("not yet") }
-
-// Append appends the body.
-func (c ProducerConnection) Append(dst []byte) []byte { panic("not yet") }
-
-// MessageQueue is a queue of a topic on a broker.
-type MessageQueue struct {
-	Topic, BrokerName string
-	QueueID           int32
-}
-
-// LockBatch is the body of LOCK_BATCH_MQ (41) and UNLOCK_BATCH_MQ (42).
-type LockBatch struct {
-	Group    string // consumerGroup
-	ClientID string
-	Queues   []MessageQueue // mqSet
-}
-
-// ParseLockBatch reads the body of 41 or 42; without mqSet (C++ leaves out an
-// empty one) there are no queues.
-func ParseLockBatch(body []byte) (*LockBatch, error) { panic("not yet") }
-
-// Append appends the body.
-func (l *LockBatch) Append(dst []byte) []byte { panic("not yet") }
-
-// LockedQueues is the body of the answer to 41: what is locked now.
-type LockedQueues []MessageQueue
-
-// ParseLockedQueues reads the body of the answer to 41.
-func ParseLockedQueues(body []byte) (LockedQueues, error) { panic("not yet") }
-
-// Append appends the body.
-func (l LockedQueues) Append(dst []byte) []byte { panic("not yet") }
-
-// Fields implements Header.
-func (h *UnregisterClientHeader) Fields(f *Fields) {
-	f.String("clientID", &h.ClientID, true)
-	f.String("producerGroup", &h.ProducerGroup, false)
-	f.String("consumerGroup", &h.ConsumerGroup, false)
-}
-
-// Fields implements Header.
-func (h *ConsumerGroupHeader) Fields(f *Fields) { f.String("consumerGroup", &h.Group, true) }
-
-// Fields implements Header.
-func (h *ProducerGroupHeader) Fields(f *Fields) { f.String("producerGroup", &h.Group, true) }
-
-// Fields implements Header.
-func (*NoFields) Fields(*Fields) {}

@@ -17,10 +17,38 @@ type NamespaceHeader struct{ Namespace string }
 type KVTable map[string]string
 
 // ParseKVTable reads the body.
-func ParseKVTable(body []byte) (KVTable, error) { panic("not yet") }
+func ParseKVTable(body []byte) (KVTable, error) {
+	t := KVTable{}
+	err := readBody("key value table", body, func(r *reader) {
+		r.bean(func(name []byte) {
+			if string(name) == "table" {
+				r.table(func(key []byte) {
+					k, v := string(key), ""
+					r.str(&v)
+					t[k] = v
+				})
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
 
 // Append appends the body, keys sorted.
-func (t KVTable) Append(dst []byte) []byte { panic("not yet") }
+func (t KVTable) Append(dst []byte) []byte {
+	w := writer{b: dst}
+	w.open('{')
+	w.key("table")
+	w.open('{')
+	for _, k := range sorted(t) {
+		w.str(k, t[k])
+	}
+	w.end()
+	w.end()
+	return w.b
+}
 
 // Fields implements Header.
 func (h *KVHeader) Fields(f *Fields) {

@@ -1,5 +1,7 @@
 package protocol
 
+import "strconv"
+
 // OffsetHeader is the header of QUERY_CONSUMER_OFFSET (14) and
 // UPDATE_CONSUMER_OFFSET (15; CommitOffset).
 type OffsetHeader struct {
@@ -65,10 +67,99 @@ func (h *TimestampReply) Fields(f *Fields) { f.Int64("timestamp", &h.Timestamp, 
 // ParseOffsetTable reads consumerOffset.json or the body of 43, in the dialect
 // of fastjson: quoted or bare queue numbers; dataVersion and groupTopicMap of
 // 5.x are skipped.
-func ParseOffsetTable(b []byte) (OffsetTable, error) { panic("not yet") }
+func ParseOffsetTable(b []byte) (OffsetTable, error) {
+	t := OffsetTable{}
+	err := readBody("consumer offsets", b, func(r *reader) {
+		r.bean(func(name []byte) {
+			if string(name) != "offsettable" {
+				return
+			}
+			r.table(func(key []byte) {
+				queues := map[int32]int64{}
+				t[string(key)] = queues
+				r.numbers(func(queue int32, offset int64) { queues[queue] = offset })
+			})
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// numbers reads a map from numbers to numbers.
+func (r *reader) numbers(f func(key int32, v int64)) {
+	r.table(func(key []byte) {
+		n, ok := atoi(key)
+		if !ok || int64(int32(n)) != n {
+			r.fail("the key %.40q is no number", key)
+			return
+		}
+		var v int64
+		r.int64(&v)
+		f(int32(n), v)
+	})
+}
 
 // Pretty is the text of consumerOffset.json as 4.9.7 writes it, keys sorted.
-func (t OffsetTable) Pretty() []byte { panic("not yet") }
+func (t OffsetTable) Pretty() []byte { return t.write(writer{pretty: true}) }
 
 // Append appends the compact form, the body of 43, keys sorted.
-func (t OffsetTable) Append(dst []byte) []byte { panic("not yet") }
+func (t OffsetTable) Append(dst []byte) []byte { return t.write(writer{b: dst}) }
+
+func (t OffsetTable) write(w writer) []byte {
+	w.open('{')
+	w.key("offsetTable")
+	w.open('{')
+	for _, key := range sorted(t) {
+		w.key(key)
+		w.numbers(t[key])
+	}
+	w.end()
+	w.end()
+	return w.b
+}
+
+// numbers writes a map from numbers to numbers, sorted.
+func (w *writer) numbers(m map[int32]int64) {
+	w.open('{')
+	for _, n := range sorted(m) {
+		w.number(int64(n))
+		w.b = strconv.AppendInt(w.b, m[n], 10)
+	}
+	w.end()
+}
+
+// DelayTable is all delay levels' offsets: level (from 1) to the next position in
+// its queue (45, delayOffset.json).
+type DelayTable map[int32]int64
+
+// ParseDelayTable reads delayOffset.json or the body of 45.
+func ParseDelayTable(b []byte) (DelayTable, error) {
+	t := DelayTable{}
+	err := readBody("delay offsets", b, func(r *reader) {
+		r.bean(func(name []byte) {
+			if string(name) == "offsettable" {
+				r.numbers(func(level int32, offset int64) { t[level] = offset })
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Pretty is the text of delayOffset.json as 4.9.7 writes it, levels sorted.
+func (t DelayTable) Pretty() []byte { return t.write(writer{pretty: true}) }
+
+// Append appends the compact form, the body of 45, levels sorted.
+func (t DelayTable) Append(dst []byte) []byte { return t.write(writer{b: dst}) }
+
+func (t DelayTable) write(w writer) []byte {
+	w.open('{')
+	w.key("offsetTable")
+	w.numbers(t)
+	w.end()
+	return w.b
+}

@@ -1,5 +1,10 @@
 package protocol
 
+import (
+	"hash/crc32"
+	"math"
+)
+
 // RegisterHeader is the header of REGISTER_BROKER (103). What 5.x adds besides
 // is ignored.
 type RegisterHeader struct {
@@ -37,29 +42,9 @@ type RegisterBody struct {
 	FilterServers []string
 }
 
-// ParseRegisterBody reads the body of 103 in each form that brokers send: JSON,
-// zlib (known by its first byte, not by the header), the bare topic table of
-// brokers before 3.0.11; no body is an empty table. Inflated it may have 64
-// times its size and 16 MiB.
-func ParseRegisterBody(body []byte) (*RegisterBody, error) { panic("not yet") }
-
-// Append appends the body in JSON, topics sorted.
-func (r *RegisterBody) Append(dst []byte) []byte { panic("not yet") }
-
-// AppendCompressed appends the body as brokers with compressedRegister=true send
-// it. Order and topicSysFlag of the topics are lost in it.
-func (r *RegisterBody) AppendCompressed(dst []byte) []byte { panic("not yet") }
-
 // RegisterCRC is the checksum of a body of 103 as RegisterHeader.BodyCRC32 has
 // it: CRC-32 (IEEE) of the bytes as sent, without the sign bit.
-func RegisterCRC(body []byte) int32 { panic("not yet") }
-
-// ParseDataVersion reads the body of 322 or of its answer, or the header field
-// version of the answer to 26.
-func ParseDataVersion(b []byte) (DataVersion, error) { panic("not yet") }
-
-// Append appends the version as JSON.
-func (v DataVersion) Append(dst []byte) []byte { panic("not yet") }
+func RegisterCRC(body []byte) int32 { return int32(crc32.ChecksumIEEE(body) & math.MaxInt32) }
 
 // Fields implements Header.
 func (h *RegisterHeader) Fields(f *Fields) {

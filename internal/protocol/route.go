@@ -38,49 +38,128 @@ type BrokerData struct {
 }
 
 // ParseRouteData reads the body in either form.
-func ParseRouteData(body []byte) (*RouteData, error) { panic("not yet") }
+func ParseRouteData(body []byte) (*RouteData, error) {
+	d := &RouteData{}
+	err := readBody("route", body, func(r *reader) {
+		r.bean(func(name []byte) {
+			switch string(name) {
+			case "ordertopicconf":
+				r.str(&d.OrderTopicConf)
+			case "queuedatas":
+				d.Queues = nil
+				r.list(func() { d.Queues = append(d.Queues, r.queueData()) })
+			case "brokerdatas":
+				d.Brokers = nil
+				r.list(func() { d.Brokers = append(d.Brokers, r.brokerData()) })
+			case "filterservertable":
+				d.FilterServers = map[string][]string{}
+				r.table(func(key []byte) {
+					addr := string(key)
+					d.FilterServers[addr] = r.strings()
+				})
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (r *reader) queueData() (q QueueData) {
+	r.bean(func(name []byte) {
+		switch string(name) {
+		case "brokername":
+			r.str(&q.BrokerName)
+		case "readqueuenums":
+			r.int32(&q.ReadQueueNums)
+		case "writequeuenums":
+			r.int32(&q.WriteQueueNums)
+		case "perm":
+			r.int32(&q.Perm)
+		case "topicsysflag", "topicsynflag": // 4.5 spells it with n
+			r.int32(&q.TopicSysFlag)
+		}
+	})
+	return q
+}
+
+func (r *reader) brokerData() (b BrokerData) {
+	r.bean(func(name []byte) {
+		switch string(name) {
+		case "cluster":
+			r.str(&b.Cluster)
+		case "brokername":
+			r.str(&b.BrokerName)
+		case "brokeraddrs":
+			b.Addrs = map[int64]string{}
+			r.table(func(key []byte) {
+				id, ok := atoi(key)
+				if !ok {
+					r.fail("the broker id %.40q is no number", key)
+					return
+				}
+				var addr string
+				r.str(&addr)
+				b.Addrs[id] = addr
+			})
+		}
+	})
+	return b
+}
 
 // Append appends the body: standard JSON, or the older dialect with bare broker
-// ids. Queues and brokers keep their order, maps are sorted.
-func (r *RouteData) Append(dst []byte, standard bool) []byte { panic("not yet") }
-
-// ClusterInfo is the body of the answer to GET_BROKER_CLUSTER_INFO (106).
-type ClusterInfo struct {
-	Brokers  map[string]BrokerData // by broker name
-	Clusters map[string][]string   // cluster to broker names
+// ids. Queues and brokers keep their order, maps are sorted. topicSysFlag is
+// written under the name of 4.5, topicSynFlag, as well (wire.md section 15.1).
+func (d *RouteData) Append(dst []byte, standard bool) []byte {
+	w := writer{b: dst, standard: standard}
+	w.open('{')
+	w.key("brokerDatas")
+	w.open('[')
+	for i := range d.Brokers {
+		w.item()
+		w.broker(&d.Brokers[i])
+	}
+	w.endList()
+	w.key("filterServerTable")
+	w.open('{')
+	for _, addr := range sorted(d.FilterServers) {
+		w.strings(addr, d.FilterServers[addr])
+	}
+	w.end()
+	w.optional("orderTopicConf", d.OrderTopicConf)
+	w.key("queueDatas")
+	w.open('[')
+	for i := range d.Queues {
+		q := &d.Queues[i]
+		w.item()
+		w.open('{')
+		w.str("brokerName", q.BrokerName)
+		w.int("perm", int64(q.Perm))
+		w.int("readQueueNums", int64(q.ReadQueueNums))
+		w.int("topicSynFlag", int64(q.TopicSysFlag))
+		w.int("topicSysFlag", int64(q.TopicSysFlag))
+		w.int("writeQueueNums", int64(q.WriteQueueNums))
+		w.end()
+	}
+	w.endList()
+	w.end()
+	return w.b
 }
 
-// ParseClusterInfo reads the body of the answer to 106.
-func ParseClusterInfo(body []byte) (*ClusterInfo, error) { panic("not yet") }
-
-// Append appends the body, keys and broker names sorted, broker ids bare in
-// every version.
-func (c *ClusterInfo) Append(dst []byte) []byte { panic("not yet") }
-
-// BrokerNameHeader is the header of WIPE_WRITE_PERM_OF_BROKER (205) and
-// ADD_WRITE_PERM_OF_BROKER (327).
-type BrokerNameHeader struct{ BrokerName string }
-
-// WipePermReply is the answer to 205: how many topics changed.
-type WipePermReply struct{ Topics int32 }
-
-// AddPermReply is the answer to 327: how many topics changed.
-type AddPermReply struct{ Topics int32 }
-
-// ClusterHeader is the header of GET_TOPICS_BY_CLUSTER (224).
-type ClusterHeader struct{ Cluster string }
-
-// TopicList is the body of the answers to 206, 224, 304, 305, 311, 312 and 313.
-type TopicList struct {
-	Topics     []string
-	BrokerAddr string // only with 304: whom to ask for the rest; left out when ""
+func (w *writer) broker(b *BrokerData) {
+	w.open('{')
+	w.key("brokerAddrs")
+	w.open('{')
+	for _, id := range sorted(b.Addrs) {
+		w.number(id)
+		w.text(b.Addrs[id])
+	}
+	w.end()
+	w.str("brokerName", b.BrokerName)
+	w.str("cluster", b.Cluster)
+	w.end()
 }
-
-// ParseTopicList reads the body.
-func ParseTopicList(body []byte) (TopicList, error) { panic("not yet") }
-
-// Append appends the body in the order given.
-func (t TopicList) Append(dst []byte) []byte { panic("not yet") }
 
 // Fields implements Header.
 func (h *RouteHeader) Fields(f *Fields) {
@@ -89,15 +168,3 @@ func (h *RouteHeader) Fields(f *Fields) {
 		f.Bool("acceptStandardJsonOnly", &h.AcceptStandardJSON, false)
 	}
 }
-
-// Fields implements Header.
-func (h *BrokerNameHeader) Fields(f *Fields) { f.String("brokerName", &h.BrokerName, true) }
-
-// Fields implements Header.
-func (h *WipePermReply) Fields(f *Fields) { f.Int32("wipeTopicCount", &h.Topics, true) }
-
-// Fields implements Header.
-func (h *AddPermReply) Fields(f *Fields) { f.Int32("addTopicCount", &h.Topics, true) }
-
-// Fields implements Header.
-func (h *ClusterHeader) Fields(f *Fields) { f.String("cluster", &h.Cluster, true) }
