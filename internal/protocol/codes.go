@@ -62,6 +62,7 @@ const (
 	SendBatchMessage          int32 = 320
 	QueryDataVersion          int32 = 322
 	AddWritePermOfBroker      int32 = 327
+	GetTopicConfig            int32 = 351
 	LitePullMessage           int32 = 361
 )
 
