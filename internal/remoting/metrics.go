@@ -1,6 +1,7 @@
 package remoting
 
 import (
+	"errors"
 	"sort"
 	"strconv"
 	"sync"
@@ -49,11 +50,22 @@ type tally struct {
 	n            uint64
 }
 
-// NewMetrics makes the door's metrics and registers them (nil: nowhere).
+// NewMetrics makes the door's metrics and registers them (nil: nowhere). A
+// registry has one of them: asked again it returns the one that is there, so that
+// a nameserver and a broker in one process share it.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{ports: map[string]*portStat{}, rare: map[int32]*codeStat{}, refusals: map[string]*atomic.Uint64{}}
-	if reg != nil {
-		reg.MustRegister(m)
+	if reg == nil {
+		return m
+	}
+	if err := reg.Register(m); err != nil {
+		var there prometheus.AlreadyRegisteredError
+		if errors.As(err, &there) {
+			if has, ok := there.ExistingCollector.(*Metrics); ok {
+				return has
+			}
+		}
+		panic(err) // the names are taken by something else: a mistake of the program
 	}
 	return m
 }

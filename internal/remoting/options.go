@@ -35,6 +35,9 @@ type Options struct {
 	MaxInbound    int64 // bytes of read buffers above 8 KiB over all connections; 256 MiB; more wait their turn
 	MaxTurn       int   // requests of one Turn; 512
 
+	SendBuffer    int // bytes of an accepted socket's send buffer; 0 = the kernel's choice
+	ReceiveBuffer int // likewise of its receive buffer
+
 	FrameTimeout time.Duration // a frame once begun is complete within; 10 s
 	IdleTimeout  time.Duration // a connection that neither reads nor writes is closed after; 120 s
 	WriteTimeout time.Duration // a write makes progress within; 10 s

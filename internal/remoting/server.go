@@ -175,6 +175,14 @@ func (a *acceptor) take(nc net.Conn) {
 		h.refuse("connections-per-address")
 		a.warn("too many connections from one address, one more refused", zap.Int("limit", h.o.MaxConnsPerIP), zap.Stringer("peer", nc.RemoteAddr()))
 	default:
+		if t, ok := nc.(*net.TCPConn); ok {
+			if n := h.o.SendBuffer; n > 0 {
+				_ = t.SetWriteBuffer(n) // a wish; the kernel may have its own mind
+			}
+			if n := h.o.ReceiveBuffer; n > 0 {
+				_ = t.SetReadBuffer(n)
+			}
+		}
 		h.adopt(nc, a.s.handler, a.stat)
 		return
 	}

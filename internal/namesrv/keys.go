@@ -1,0 +1,248 @@
+package namesrv
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"gomq/internal/config"
+)
+
+// Keys returns the table of a nameserver's keys, bound to o. It changes nothing
+// in o. The keys, their defaults and marks are those of RocketMQ 4.9.8 (config.md
+// sections 7 and 8); those with gomq in their description are gomq's own.
+func Keys(o *Options) *config.Table {
+	return config.NewTable("the nameserver", listenKeys(o), routeKeys(o), fileKeys(o), logKeys(o), securityKeys(o), limitKeys(o), networkOfJava(), laterVersions())
+}
+
+// DefaultOptions returns what a nameserver has without a file, a flag and an
+// environment. Paths come from the machine.
+func DefaultOptions() Options {
+	o, _, err := LoadOptions("", nil, nil)
+	if err != nil {
+		panic("namesrv: the defaults of the key table are refused: " + err.Error())
+	}
+	return o
+}
+
+// LoadOptions makes options of the defaults, the environment (getenv may be
+// nil), the properties file (empty: none) and the flags, later ones winning. The
+// problems are what there is to say; an error means that some are fatal or the
+// file cannot be read.
+func LoadOptions(file string, flags []config.Flag, getenv func(string) string) (Options, []config.Problem, error) {
+	var o Options
+	t := Keys(&o)
+	src, problems, err := config.Load(t, file, flags, getenv)
+	if err != nil {
+		return o, problems, err
+	}
+	o.Source = src
+	o.HTTPPortConfigured = t.Given("httpPort")
+	if file != "" {
+		o.ConfigStorePath = file // as in the original: what was loaded is what updates go to
+	}
+	problems = append(problems, o.finish(file)...)
+	return o, problems, config.Refusal(problems)
+}
+
+// finish derives what follows from other keys and checks what one key alone
+// cannot show.
+func (o *Options) finish(file string) []config.Problem {
+	var problems []config.Problem
+	if o.HTTPPort < 0 {
+		o.HTTPPort = o.ListenPort + 20000
+		if o.HTTPPort > 65535 {
+			o.HTTPPort = 0
+			problems = append(problems, config.Problem{Level: config.Note, File: file, Key: "httpPort",
+				Text: fmt.Sprintf("listenPort=%d leaves no default port for metrics and health; set httpPort", o.ListenPort)})
+		}
+	}
+	if o.HTTPPort == o.ListenPort && o.HTTPPort != 0 {
+		problems = append(problems, config.Problem{Level: config.Fatal, File: file, Key: "httpPort", Value: strconv.Itoa(o.HTTPPort), Text: "is the listenPort"})
+	}
+	return problems
+}
+
+// recheck is finish for options that an update has changed while running.
+func (o *Options) recheck() error { return config.Refusal(o.finish("")) }
+
+// NewLive makes the changeable configuration of a running nameserver.
+func NewLive(o Options) *config.Live[Options] {
+	return config.NewLive(o, o.Source, Keys, (*Options).recheck)
+}
+
+func listenKeys(o *Options) config.Section {
+	return config.Section{Title: "Listening", Doc: "Where clients and brokers come in.", Keys: []config.Key{
+		{Name: "listenPort", Field: &o.ListenPort, Default: "9876", Range: "0..65535", Tier: 1, Important: true,
+			Doc: "Port of the nameserver; 0 lets the system choose one."},
+		{Name: "listenHost", Field: &o.ListenHost, Check: checkHost, Tier: 2, Aliases: []config.Alias{{Name: "bindAddress", Quiet: true}},
+			Doc: "gomq's own: address of this machine to listen on. Empty: all interfaces."},
+		{Name: "httpPort", Field: &o.HTTPPort, Default: "listenPort+20000", Auto: func() string { return "-1" }, Range: "0..65535", Tier: 2,
+			Aliases: []config.Alias{{Name: "metricsPromExporterPort", Quiet: true}},
+			Doc:     "gomq's own: port of /metrics, /healthz, /readyz and /debug/pprof; 0 is off. When it is set and taken the nameserver does not start."},
+		{Name: "httpHost", Field: &o.HTTPHost, Default: "127.0.0.1", Check: checkHost, Tier: 2,
+			Aliases: []config.Alias{{Name: "metricsPromExporterHost", Quiet: true}},
+			Doc:     "gomq's own: address of that port. A Prometheus on another machine needs it set, for example to 0.0.0.0; pprof is then open to that network as well."},
+		{Name: "serverChannelMaxIdleTimeSeconds", Field: &o.ServerChannelMaxIdleTimeSeconds, Default: "120", Unit: "s", Range: "1..", Change: config.Restart, Tier: 2,
+			Doc: "A connection on which nothing moves is closed after this time; brokers registered over it are gone with it."},
+		{Name: "serverSocketSndBufSize", Field: &o.ServerSocketSndBufSize, Default: "0", Unit: "B", Range: "0..2147483647", Change: config.Restart, Tier: 2,
+			Aliases: []config.Alias{{Name: "com.rocketmq.remoting.socket.sndbuf.size", Quiet: true}},
+			Doc:     "Send buffer of a socket; 0 leaves it to the kernel."},
+		{Name: "serverSocketRcvBufSize", Field: &o.ServerSocketRcvBufSize, Default: "0", Unit: "B", Range: "0..2147483647", Change: config.Restart, Tier: 2,
+			Aliases: []config.Alias{{Name: "com.rocketmq.remoting.socket.rcvbuf.size", Quiet: true}},
+			Doc:     "Receive buffer of a socket; 0 leaves it to the kernel."},
+	}}
+}
+
+func routeKeys(o *Options) config.Section {
+	return config.Section{Title: "Routes", Doc: "What clients are told and how long a silent broker counts as alive.", Keys: []config.Key{
+		{Name: "orderMessageEnable", Field: &o.OrderMessageEnable, Default: "false", Change: config.Hot, Tier: 2,
+			Doc: "The route of a topic carries its order configuration (KV namespace ORDER_TOPIC_CONFIG)."},
+		{Name: "brokerExpiredTimeMillis", Field: &o.BrokerExpiredTimeMillis, Default: "120000", Unit: "ms", Range: "1..", Change: config.Restart, Tier: 3,
+			Doc: "gomq's own: a broker that has not registered for longer is gone. The original's time is fixed; brokers register every 30 s."},
+		{Name: "scanNotActiveBrokerInterval", Field: &o.ScanNotActiveBrokerInterval, Default: "10000", Unit: "ms", Range: "1..", Change: config.Restart, Tier: 3,
+			Doc: "How often silent brokers are looked for, first after 5 s or after this time when it is shorter. A key of 5.x; the time is fixed in 4.9."},
+		{Name: "clusterTest", Type: "bool", Default: "false", Change: config.Restart, Tier: 3, Effect: config.NotYet,
+			Doc: "Ask another environment's nameserver for unknown topics."},
+		{Name: "productEnvName", Type: "string", Default: "center", Change: config.Restart, Tier: 3, Effect: config.NoEffect,
+			Doc: "That environment's name; only with clusterTest."},
+	}}
+}
+
+func fileKeys(o *Options) config.Section {
+	return config.Section{Title: "Files", Doc: "Where the nameserver keeps what must outlive it: the KV configuration. Routes live in memory only.", Keys: []config.Key{
+		{Name: "kvConfigPath", Field: &o.KVConfigPath, Default: "${user.home}/namesrv/kvConfig.json", Auto: func() string { return homeFile("kvConfig.json") }, Tier: 2, Important: true,
+			Check: notEmpty, Doc: "File of the KV configuration; KVFILE.bak is the generation before."},
+		{Name: "configStorePath", Field: &o.ConfigStorePath, Default: "${user.home}/namesrv/namesrv.properties", Auto: func() string { return homeFile("namesrv.properties") }, Tier: 2,
+			Doc: "Always the file given with -c, which updates over the network go to; without one they last until the nameserver stops."},
+		{Name: "rocketmqHome", Field: &o.RocketmqHome, Env: "ROCKETMQ_HOME", Tier: 3,
+			Doc: "Accepted; gomq needs no installation directory."},
+	}}
+}
+
+func logKeys(o *Options) config.Section {
+	return config.Section{Title: "Logging", Doc: "What the process writes to stderr about itself. gomq's own keys; the flags --log-level and --log-format win.", Keys: []config.Key{
+		{Name: "logLevel", Field: &o.LogLevel, Default: "info", Range: "debug | info | warn | error", Env: "GOMQ_LOG_LEVEL", Change: config.Hot, Tier: 2,
+			Doc: "The least level that is written."},
+		{Name: "logFormat", Field: &o.LogFormat, Default: "auto", Range: "auto | console | json", Env: "GOMQ_LOG_FORMAT", Change: config.Restart, Tier: 2,
+			Doc: "auto is console on a terminal and json otherwise."},
+	}}
+}
+
+func securityKeys(o *Options) config.Section {
+	later := func(name, kind, def, doc string) config.Key {
+		return config.Key{Name: name, Type: kind, Default: def, Tier: 2, Effect: config.NotYet, Doc: doc}
+	}
+	return config.Section{Title: "Security", Doc: "Who may come in. What is asked for here and missing in gomq refuses to start.", Keys: []config.Key{
+		{Name: "tls.server.mode", Field: &o.TLSServerMode, Default: "permissive", Range: "disabled | permissive | enforcing", Tier: 2,
+			Check: refuseTLS("enforcing"),
+			Doc:   "disabled: plain connections only; permissive: both; enforcing: TLS only. Not yet in gomq: permissive is as disabled, enforcing refuses to start."},
+		{Name: "useTLS", Type: "bool", Default: "false", Tier: 2, Aliases: []config.Alias{{Name: "tls.enable", Quiet: true}}, Effect: config.NoEffect,
+			Doc: "TLS of outgoing connections; a nameserver makes none."},
+		later("tls.test.mode.enable", "bool", "true", "Make a certificate at start where none is given."),
+		later("tls.config.file", "string", "/etc/rocketmq/tls.properties", "File of the tls. keys."),
+		later("tls.server.need.client.auth", "string", "none", "Whether clients must show a certificate."),
+		later("tls.server.keyPath", "string", "", "The server's key."),
+		later("tls.server.keyPassword", "string", "", "Its password."),
+		later("tls.server.certPath", "string", "", "The server's certificate."),
+		later("tls.server.authClient", "bool", "false", "Check the certificates of clients."),
+		later("tls.server.trustCertPath", "string", "", "The authorities they are checked by."),
+		{Name: "configBlackList", Field: &o.ConfigBlackList, Default: "configBlackList;configStorePath;kvConfigPath", Tier: 2,
+			Doc: "Keys that may not be set over the network. Of gomq's keys only those marked restart or at once may be set at all."},
+	}}
+}
+
+func limitKeys(o *Options) config.Section {
+	return config.Section{Title: "Limits", Doc: "gomq's own keys: what one client, and all of them together, may take.", Keys: []config.Key{
+		{Name: "maxConnections", Field: &o.MaxConnections, Default: "10000", Range: "1..", Change: config.Restart, Tier: 3, Doc: "Connections at a time, never more than the limit of open files less 256."},
+		{Name: "maxConnectionsPerIP", Field: &o.MaxConnectionsPerIP, Default: "5000", Range: "1..", Change: config.Restart, Tier: 3, Doc: "Connections at a time from one address; loopback is exempt."},
+		{Name: "maxRequestsInFlight", Field: &o.MaxRequestsInFlight, Default: "16384", Range: "1..", Change: config.Restart, Tier: 3, Doc: "Requests of one connection that wait for their answers; more are answered SYSTEM_BUSY."},
+		{Name: "maxOutboundBytes", Field: &o.MaxOutboundBytes, Default: "67108864", Unit: "B", Range: "1048576..", Change: config.Restart, Tier: 3, Doc: "Bytes that wait to be written to one connection; more close it."},
+		{Name: "maxInboundBytes", Field: &o.MaxInboundBytes, Default: "268435456", Unit: "B", Range: "16777216..", Change: config.Restart, Tier: 3, Doc: "Bytes of half-read requests over all connections; more wait their turn."},
+		{Name: "maxBrokers", Field: &o.MaxBrokers, Default: "10000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Brokers registered at a time, slaves included; more are refused."},
+		{Name: "maxTopics", Field: &o.MaxTopics, Default: "500000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics known at a time; a registration that would bring more is refused."},
+		{Name: "maxKVConfigBytes", Field: &o.MaxKVConfigBytes, Default: "16777216", Unit: "B", Range: "1024..", Change: config.Hot, Tier: 3, Doc: "Bytes of the KV configuration's keys and values; more are refused."},
+	}}
+}
+
+// networkOfJava are keys of the original's network objects that have nothing to
+// act on here (config.md section 7).
+func networkOfJava() config.Section {
+	n := func(name, kind, def, doc string) config.Key {
+		return config.Key{Name: name, Type: kind, Default: def, Change: config.Restart, Tier: 3, Effect: config.NoEffect, Doc: doc}
+	}
+	return config.Section{Title: "Network of the original", Doc: "Accepted so that existing files load.", Keys: []config.Key{
+		n("serverWorkerThreads", "int", "8", "Threads for coding."),
+		n("serverCallbackExecutorThreads", "int", "0", "Threads for requests without their own."),
+		n("serverSelectorThreads", "int", "3", "Threads for sockets."),
+		n("serverOnewaySemaphoreValue", "int", "256", "One-way calls under way to clients."),
+		n("serverAsyncSemaphoreValue", "int", "64", "Calls under way to clients."),
+		n("serverSocketBacklog", "int", "1024", "Connections that wait to be accepted; gomq takes the system's limit."),
+		n("serverPooledByteBufAllocatorEnable", "bool", "true", "Pooled buffers."),
+		n("useEpollNativeSelector", "bool", "false", "Native epoll."),
+		n("writeBufferHighWaterMark", "int", "0", "Bytes at which a connection stops taking answers; maxOutboundBytes is gomq's."),
+		n("writeBufferLowWaterMark", "int", "0", "Bytes at which it takes them again."),
+	}}
+}
+
+// laterVersions are keys that only 5.x has.
+func laterVersions() config.Section {
+	n := func(name, kind, def string, effect config.Effect, doc string) config.Key {
+		return config.Key{Name: name, Type: kind, Default: def, Change: config.Restart, Tier: 3, Effect: effect, Doc: doc}
+	}
+	return config.Section{Title: "RocketMQ 5", Doc: "Keys that 4.9 does not have.", Keys: []config.Key{
+		n("returnOrderTopicConfigToBroker", "bool", "true", config.NoEffect, "Brokers are always told the order configuration."),
+		n("supportActingMaster", "bool", "false", config.NotYet, "A slave stands in for a lost master in routes."),
+		n("notifyMinBrokerIdChanged", "bool", "false", config.NotYet, "Tell brokers when their set's least id changes."),
+		n("deleteTopicWithBrokerRegistration", "bool", "false", config.NotYet, "A registration takes the topics away that it lacks."),
+		n("needWaitForService", "bool", "false", config.NotYet, "Refuse routes for a while after the start."),
+		n("waitSecondsForService", "int", "45", config.NotYet, "How long that is, s."),
+		n("enableControllerInNamesrv", "bool", "false", config.NotYet, "Run a controller beside the nameserver."),
+		n("enableAllTopicList", "bool", "true", config.NotYet, "Serve the list of all topics."),
+		n("enableTopicList", "bool", "true", config.NotYet, "Serve the lists of topics."),
+		n("clientRequestThreadPoolNums", "int", "8", config.NoEffect, "Threads for routes."),
+		n("defaultThreadPoolNums", "int", "16", config.NoEffect, "Threads for other requests."),
+		n("clientRequestThreadPoolQueueCapacity", "int", "50000", config.NoEffect, "Route requests that wait for a thread."),
+		n("defaultThreadPoolQueueCapacity", "int", "10000", config.NoEffect, "Other requests that wait for a thread."),
+		n("unRegisterBrokerQueueCapacity", "int", "3000", config.NoEffect, "Removals that wait for a thread."),
+	}}
+}
+
+// homeFile is a file of Java's ${user.home}/namesrv: the home of the passwd
+// entry, not of the variable HOME.
+func homeFile(name string) string {
+	if u, err := user.Current(); err == nil && u.HomeDir != "" {
+		return filepath.Join(u.HomeDir, "namesrv", name)
+	}
+	return filepath.Join("namesrv", name)
+}
+
+func checkHost(value string) error {
+	if _, err := netip.ParseAddr(value); value == "" || err == nil {
+		return nil
+	}
+	if strings.ContainsAny(value, ":/;, \t") {
+		return errors.New("must be one host name or IP address without a port")
+	}
+	return nil
+}
+
+func notEmpty(value string) error {
+	if value == "" {
+		return errors.New("must name a file")
+	}
+	return nil
+}
+
+func refuseTLS(bad string) func(string) error {
+	return func(value string) error {
+		if value == bad {
+			return errors.New("asks for TLS, which gomq does not have yet; traffic would be readable on the wire")
+		}
+		return nil
+	}
+}
