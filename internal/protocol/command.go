@@ -93,7 +93,8 @@ func NewRequest(code int32, header Header, body []byte) *Command {
 // its slices from one Parse to the next. Limits: header inside the frame and at
 // most 256 KiB, 256 pairs, a JSON header's nesting at most 64.
 func (c *Command) Parse(frame []byte) error {
-	*c = Command{ext: c.ext[:0], raw: c.raw[:0]}
+	c.Code, c.Language, c.Version, c.Opaque, c.Flag, c.Remark, c.Body = 0, LangJava, 0, 0, 0, "", nil
+	c.ext, c.hasExt, c.raw = c.ext[:0], false, c.raw[:0]
 	if cap(c.raw) > 64<<10 { // once needed for a huge header, not to be kept for ever
 		c.raw = nil
 	}
@@ -220,10 +221,11 @@ func (c *Command) Pairs(f func(key, value []byte)) {
 // Decode fills h from the header's pairs. A field that is required and missing,
 // or that does not parse, is an *Error with code SYSTEM_ERROR that names it.
 func (c *Command) Decode(h Header) error {
-	c.fields = Fields{c: c}
-	h.Fields(&c.fields)
-	if err := c.fields.err; err != nil {
-		return err
+	f := &c.fields
+	f.c, f.at, f.err = c, 0, nil
+	h.Fields(f)
+	if f.err != nil {
+		return f.err
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -110,17 +111,29 @@ func (f *Fields) Bool(name string, v *bool, required bool) {
 // peer that sends the fields in the order asked for is read in one pass.
 func (f *Fields) text(name string, required bool) ([]byte, bool) {
 	ext := f.c.ext
-	if f.at < len(ext) {
-		if p := &ext[f.at]; string(p.key) == name {
-			f.at++
+	if i := f.at; i < len(ext) {
+		if p := &ext[i]; is(p.key, name) {
+			f.at = i + 1
 			return p.value, true
 		}
 	}
-	for i, j := 1, f.at+1; i < len(ext); i, j = i+1, j+1 {
+	return f.search(name, required)
+}
+
+// is compares a key with a name, which is not empty. Most that differ do so in
+// length or at the first letter.
+func is(key []byte, name string) bool {
+	return len(key) == len(name) && key[0] == name[0] && (len(name) == 1 || string(key) == name)
+}
+
+// search is text for a field that does not come where it was looked for first.
+func (f *Fields) search(name string, required bool) ([]byte, bool) {
+	ext := f.c.ext
+	for i, j := 0, f.at+1; i < len(ext); i, j = i+1, j+1 {
 		if j >= len(ext) {
 			j = 0
 		}
-		if p := &ext[j]; string(p.key) == name {
+		if p := &ext[j]; is(p.key, name) {
 			f.at = j + 1
 			return p.value, true
 		}
@@ -173,13 +186,23 @@ func (f *Fields) putInt(name string, n int64) {
 // name appends a pair's name in JSON, up to its colon.
 func (f *Fields) name(name string) []byte {
 	out := f.out
+	at, n := len(out), len(name)+4
+	if cap(out)-at < n {
+		out = slices.Grow(out, n+256)
+	}
+	out = out[:at+n]
 	if f.n > 0 {
-		out = append(out, ',')
+		out[at] = ','
+		at++
+	} else {
+		out = out[:len(out)-1]
 	}
 	f.n++
-	out = append(out, '"')
-	out = append(out, name...)
-	return append(out, '"', ':')
+	p := out[at:]
+	p[0] = '"'
+	copy(p[1:], name)
+	p[len(p)-2], p[len(p)-1] = '"', ':'
+	return out
 }
 
 // atoi reads a decimal number as Java's parseLong does.

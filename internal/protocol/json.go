@@ -130,22 +130,20 @@ func (s *headerScan) pairs(c *Command) error {
 	ext := c.ext[:0]
 	var seen dedup
 	for n := 0; ; n++ {
-		key, more, err := s.next()
-		if !more {
-			c.ext = ext
-			return err
+		key, value := s.plainPair()
+		if key == nil {
+			var more bool
+			var err error
+			if key, more, err = s.next(); !more {
+				c.ext = ext
+				return err
+			}
+			if value, err = s.scalar(); err != nil {
+				return err
+			}
 		}
 		if n == MaxPairs {
 			return fmt.Errorf("%w: more than %d pairs", ErrHeader, MaxPairs)
-		}
-		var value []byte
-		if s.b[s.i] == '"' {
-			value, err = s.str()
-		} else {
-			value, err = s.scalar()
-		}
-		if err != nil {
-			return err
 		}
 		if value != nil {
 			ext = seen.add(ext, key, value)
@@ -153,6 +151,39 @@ func (s *headerScan) pairs(c *Command) error {
 			ext = remove(ext, key)
 		}
 	}
+}
+
+// plainPair reads a pair of two strings as nearly all peers write it: nothing
+// between its parts, no escapes in the key. A nil key says that it is written
+// otherwise; the place has then not moved.
+func (s *headerScan) plainPair() (key, value []byte) {
+	b, i := s.b, s.i
+	if i < len(b) && b[i] == ',' {
+		i++
+	}
+	if i >= len(b) || b[i] != '"' {
+		return nil, nil
+	}
+	k := i + 1
+	i = k
+	for i < len(b) && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	if len(b)-i < 3 || b[i] != '"' || b[i+1] != ':' || b[i+2] != '"' {
+		return nil, nil
+	}
+	v := i + 3
+	end := stop(b, v)
+	if end < len(b) && b[end] == '"' {
+		s.i = end + 1
+		return b[k:i:i], b[v:end:end]
+	}
+	if end < len(b) {
+		if value, err := s.escaped(v, end); err == nil {
+			return b[k:i:i], value
+		}
+	}
+	return nil, nil // what is wrong is said when it is read again
 }
 
 // scalar is the text of a string, a number, true or false; nil for null and for
@@ -178,15 +209,24 @@ func (s *headerScan) scalar() ([]byte, error) {
 // number reads a member that holds a number, which may stand in quotes; null and
 // an empty string leave v alone.
 func (s *headerScan) number(name string, v *int32) error {
+	b, i, n := s.b, s.i, int32(0)
+	for i < len(b) && b[i]-'0' < 10 && i-s.i < 9 {
+		n = n*10 + int32(b[i]-'0')
+		i++
+	}
+	if i > s.i && i < len(b) && (b[i] == ',' || b[i] == '}') { // as nearly all are
+		s.i, *v = i, n
+		return nil
+	}
 	t, err := s.scalar()
 	if err != nil || len(t) == 0 {
 		return err
 	}
-	n, ok := atoi(t)
-	if !ok || int64(int32(n)) != n {
+	wide, ok := atoi(t)
+	if !ok || int64(int32(wide)) != wide {
 		return fmt.Errorf("%w: %s is %.20q", ErrHeader, name, t)
 	}
-	*v = int32(n)
+	*v = int32(wide)
 	return nil
 }
 
@@ -195,6 +235,10 @@ func (s *headerScan) language(c *Command) error {
 	t, err := s.scalar()
 	if err != nil || len(t) == 0 {
 		return err
+	}
+	if string(t) == "JAVA" {
+		c.Language = LangJava
+		return nil
 	}
 	if n, ok := atoi(t); ok {
 		c.Language = LangOther
@@ -258,9 +302,14 @@ func (s *headerScan) escaped(start, i int) ([]byte, error) {
 			s.i, s.raw = i+1, raw
 			return raw[at:len(raw):len(raw)], nil
 		}
-		var err error
-		if raw, i, err = unescape(raw, b, i); err != nil {
-			return nil, err
+		if e := b[i:]; len(e) > 6 && e[1] == 'u' && e[2] == '0' && e[3] == '0' && e[4] == '0' && e[5] >= '1' && e[5] <= '2' {
+			raw = append(raw, e[5]-'0') // between the names and values of properties
+			i += 6
+		} else {
+			var err error
+			if raw, i, err = unescape(raw, b, i); err != nil {
+				return nil, err
+			}
 		}
 		start, i = i, stop(b, i)
 	}

@@ -20,6 +20,13 @@ func appendQuoted[V []byte | string](dst []byte, v V) []byte {
 	dst = append(dst, '"')
 	from := 0
 	for i := 0; i < len(v); i++ {
+		for len(v)-i >= 8 && plainWord(uint64(v[i])|uint64(v[i+1])<<8|uint64(v[i+2])<<16|uint64(v[i+3])<<24|
+			uint64(v[i+4])<<32|uint64(v[i+5])<<40|uint64(v[i+6])<<48|uint64(v[i+7])<<56) {
+			i += 8
+		}
+		if i == len(v) {
+			break
+		}
 		if plain[v[i]] {
 			continue
 		}
@@ -43,6 +50,12 @@ func appendQuoted[V []byte | string](dst []byte, v V) []byte {
 	}
 	dst = append(dst, v[from:]...)
 	return append(dst, '"')
+}
+
+// plainWord says that eight bytes are ASCII that needs no escape. It may be wrong
+// about such bytes, never about others.
+func plainWord(w uint64) bool {
+	return (w|(w+ones)|(w-ones*0x20)|((w^ones*'"')-ones)|((w^ones*'\\')-ones))&highs == 0
 }
 
 // appendASCII appends a JSON string with everything beyond ASCII escaped and
