@@ -6,10 +6,14 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"gomq/internal/broker/meta"
+	"gomq/internal/config"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
@@ -21,215 +25,302 @@ import (
 // reaches it; finish, at the end of the Turn, decides admission, appends all of
 // the Turn's messages at once and answers.
 type sender struct {
-	o       *options
+	live    *config.Live[Options]
+	log     *zap.Logger
 	store   *store.Store
 	topics  *meta.Topics
 	groups  *meta.Groups
 	create  *topicMaker
-	waiting atomic.Int64 // answers that wait for flush or replica
-	storeAt netip.AddrPort
 	stats   *stats
+	metrics *remoting.Metrics
+	storeAt netip.AddrPort // what message ids and records say of this broker
+	sync    bool           // SYNC_FLUSH: a send is answered once the disk has it
+
+	waiting atomic.Int64 // sends that wait for the disk
+	refused refusals
 }
 
 // staged is a request whose messages lie in the Turn's batch.
 type staged struct {
 	call  *remoting.Call
+	topic *protocol.TopicConfig
+	q     *store.Queue
 	first int // in the batch
 	n     int
-	queue int32
-	topic *protocol.TopicConfig
-	wait  bool // the producer wants flush and replica before the answer (WAIT, true by default)
-	batch bool // answered with the ids of all n
+	queue int32 // as answered
+	wait  bool  // the producer wants flush and replica before the answer (WAIT, true by default)
 }
 
-// desk is the state of one connection's Turns, kept from Turn to Turn so that
-// nothing is allocated a request.
-type desk struct {
-	batch  *store.Batch
-	staged []staged
-	header protocol.SendHeader
-	reply  protocol.SendReply
-	props  []byte
-	ids    []byte
-	pull   pullScratch
+// outgoing is what sends of one Turn need until its end. It is pooled: a
+// connection that sends nothing holds none.
+type outgoing struct {
+	batch    *store.Batch
+	staged   []staged
+	header   protocol.SendHeader
+	reply    protocol.SendReply
+	props    []byte
+	outer    []byte // what each message of a batch gets behind its own properties
+	target   []byte // the topic, when it is not the header's
+	ids      []byte
+	detached bool // the one call is not of a Turn
 }
 
-func newDesk() *desk { return &desk{batch: store.NewBatch()} }
+var outgoings = sync.Pool{New: func() any { return &outgoing{batch: store.NewBatch()} }}
+
+func (w *outgoing) free() {
+	w.batch.Reset()
+	clear(w.staged)
+	w.staged, w.detached = w.staged[:0], false
+	outgoings.Put(w)
+}
 
 // stage checks one request and puts its messages into the batch, or answers it
-// now with what is wrong.
+// now with what is wrong, or leaves it to the lane that creates topics.
 func (s *sender) stage(d *desk, c *remoting.Call) {
-	h := &d.header
-	h.V2 = c.Req.Code != protocol.SendMessage
-	if err := c.Req.Decode(h); err != nil {
-		s.refuse(c, err)
-		return
+	if d.out == nil {
+		d.out = outgoings.Get().(*outgoing)
 	}
-	topic := s.topics.Get(h.Topic)
-	if topic == nil {
-		s.unknownTopic(c, h)
-		return
+	w := d.out
+	h := &w.header
+	*h = protocol.SendHeader{V2: c.Req.Code != protocol.SendMessage, MaxReconsume: -1}
+	err := c.Req.Decode(h)
+	if err == nil {
+		err = s.stageFor(w, c, true)
 	}
-	if err := s.stageFor(d, c, topic); err != nil {
+	if err != nil {
 		s.refuse(c, err)
 	}
 }
 
-func (s *sender) stageFor(d *desk, c *remoting.Call, topic *protocol.TopicConfig) error {
-	h := &d.header
-	o := s.o.load()
-	if err := s.check(h, topic, o, c); err != nil {
+// stageFor is stage for a decoded header. mayCreate says whether a topic that is
+// missing is handed to the lane that creates it.
+func (s *sender) stageFor(w *outgoing, c *remoting.Call, mayCreate bool) error {
+	o := s.live.Load()
+	h := &w.header
+	if err := s.forbidden(h, o); err != nil {
 		return err
 	}
+	name, dead, err := s.destination(w, c, o)
+	if err != nil {
+		return err
+	}
+	topic := s.topics.Get(name)
+	switch {
+	case topic == nil && mayCreate:
+		return s.unknownTopic(c, name, h, dead)
+	case topic == nil:
+		return refuse(protocol.TopicNotExist, "topic[%s] not exist, apply first please!%s", name, faq)
+	}
+	return s.put(w, c, o, topic, dead)
+}
+
+// forbidden is behaviour.md 4.2, steps 2 to 4: what is refused whatever topics
+// there are.
+func (s *sender) forbidden(h *protocol.SendHeader, o *Options) error {
+	if at := o.StartAcceptSendRequestTimeStamp; at > 0 && time.Now().UnixMilli() < at {
+		return refuse(protocol.SystemError, "broker unable to service, until %s", time.UnixMilli(at).Format("2006-01-02 15:04:05,000"))
+	}
+	if o.BrokerPermission&meta.PermWrite == 0 {
+		// The route keeps clients away; only order topics are refused here.
+		if t := s.topics.Get(h.Topic); t != nil && t.Order {
+			return refuse(protocol.NoPermission, "the broker[%s] sending message is forbidden", o.BrokerIP1)
+		}
+	}
+	if message.NotForSending(h.Topic) {
+		return refuse(protocol.NoPermission, "Sending message to topic[%s] is forbidden.", h.Topic)
+	}
+	return nil
+}
+
+// destination is the topic that the message goes to: a retry that has been tried
+// too often becomes a dead letter (behaviour.md 4.4).
+func (s *sender) destination(w *outgoing, c *remoting.Call, o *Options) (name []byte, dead bool, err error) {
+	h := &w.header
+	if !bytes.HasPrefix(h.Topic, retryPrefix) {
+		return h.Topic, false, nil
+	}
+	group := h.Topic[len(retryPrefix):]
+	g, err := s.groups.Ensure(group, o.AutoCreateSubscriptionGroup)
+	if err != nil {
+		return nil, false, refuse(protocol.SystemError, "%s", err)
+	}
+	if g == nil {
+		return nil, false, refuse(protocol.GroupNotExist, "subscription group not exist, %s %s", group, faq)
+	}
+	most := g.RetryMaxTimes
+	if c.Req.Version >= versionMaxReconsume && h.MaxReconsume >= 0 {
+		most = h.MaxReconsume
+	}
+	if h.ReconsumeTimes < most {
+		return h.Topic, false, nil
+	}
+	w.target = append(append(w.target[:0], message.DLQPrefix...), group...)
+	return w.target, true, nil
+}
+
+var retryPrefix = []byte(message.RetryPrefix)
+
+// versionMaxReconsume is the first client version whose maxReconsumeTimes counts
+// (wire.md section 6, V3_4_9).
+const versionMaxReconsume = 121
+
+// put stages the request's messages for topic.
+func (s *sender) put(w *outgoing, c *remoting.Call, o *Options, topic *protocol.TopicConfig, dead bool) (err error) {
+	h := &w.header
 	queue := h.QueueID
-	if queue < 0 {
+	if most := max(topic.WriteQueueNums, topic.ReadQueueNums); queue >= most && !dead {
+		return refuse(protocol.SystemError, "request queueId[%d] is illegal, %s Producer: %s", queue, topicText(topic), c.Conn.Remote())
+	}
+	if queue < 0 || dead {
 		queue = rand.Int32N(max(topic.WriteQueueNums, 1))
 	}
+	q := s.queue(w, topic, queue)
+	if q == nil {
+		return refuse(protocol.SystemError, "topic[%s] can have no queue %d: its name is not one that messages can be stored under", topic.TopicName, queue)
+	}
+	st := staged{call: c, topic: topic, q: q, first: w.batch.Len(), n: 1, queue: queue, wait: true}
 	m := message.Message{Topic: h.Topic, QueueID: queue, Flag: h.Flag, SysFlag: message.SysFlag(h.SysFlag), BornTime: h.BornTime,
 		BornHost: c.Conn.Remote(), StoreHost: s.storeAt, Body: c.Req.Body, Reconsume: h.ReconsumeTimes}
+	if dead {
+		m.Topic = w.target
+	}
 	if topic.TopicFilterType == "MULTI_TAG" {
 		m.SysFlag |= message.MultiTags
 	}
-	st := staged{call: c, first: d.batch.Len(), n: 1, queue: queue, topic: topic, wait: true, batch: h.Batch}
-	q := s.store.Queue(h.Topic, queue)
-	var err error
-	if h.Batch {
-		st.n, err = s.stageBatch(d, q, m, o)
-	} else {
-		var seen propsSeen
-		d.props, seen = storedProps(d.props[:0], h.Props, o.BrokerClusterName)
-		if err = seen.refuse(o); err == nil {
-			m.Props, st.wait = d.props, !seen.dontWait
-			err = s.addOne(d, q, &m, o)
+	// What was staged of a request that then fails, or panics, must not be
+	// appended with the rest of the Turn.
+	staged := false
+	defer func() {
+		if !staged {
+			w.batch.Cut(st.first)
 		}
+	}()
+	if h.Batch {
+		st.n, st.wait, err = s.putBatch(w, st.q, &m, o)
+	} else {
+		st.wait, err = s.putOne(w, st.q, &m, o, dead)
 	}
 	if err != nil {
 		return err
 	}
-	d.staged = append(d.staged, st)
+	w.staged = append(w.staged, st)
+	staged = true
 	return nil
 }
 
-func (s *sender) addOne(d *desk, q *store.Queue, m *message.Message, o *Options) error {
-	if len(m.Body) > o.MaxMessageSize {
-		return tooLarge(len(m.Body), o)
+// queue is the queue of the store; that of the request before is mostly the same.
+func (s *sender) queue(w *outgoing, topic *protocol.TopicConfig, id int32) *store.Queue {
+	if n := len(w.staged); n > 0 {
+		if last := &w.staged[n-1]; last.topic == topic && last.queue == id {
+			return last.q
+		}
 	}
-	if _, err := d.batch.Add(q, m); err != nil {
-		return &protocol.Error{Code: protocol.MessageIllegal, Remark: illegalText(o) + " (" + err.Error() + ")"}
-	}
-	return nil
+	w.ids = append(w.ids[:0], topic.TopicName...)
+	return s.store.Queue(w.ids, id)
 }
 
-// stageBatch adds the messages of a SEND_BATCH body; they become neighbours in
-// one file.
-func (s *sender) stageBatch(d *desk, q *store.Queue, m message.Message, o *Options) (n int, err error) {
+func (s *sender) putOne(w *outgoing, q *store.Queue, m *message.Message, o *Options, dead bool) (wait bool, err error) {
+	var seen propsSeen
+	w.props, seen = storedProps(w.props[:0], w.header.Props, o.BrokerClusterName)
+	if dead {
+		seen.delay = false // it was to wait for a next try that does not come
+	}
+	if err := seen.refuse(m.SysFlag, o); err != nil {
+		return false, err
+	}
+	m.Props = w.props
+	return !seen.dontWait, s.add(w, q, m, o)
+}
+
+// putBatch adds the messages of a SEND_BATCH body; they become neighbours in one
+// file. Each keeps its own property text and gets the request's and CLUSTER
+// behind it, as the original writes them.
+func (s *sender) putBatch(w *outgoing, q *store.Queue, m *message.Message, o *Options) (n int, wait bool, err error) {
 	if m.SysFlag&message.TxMask != 0 {
-		return 0, &protocol.Error{Code: protocol.MessageIllegal, Remark: "a batch cannot be part of a transaction"}
+		return 0, false, refuse(protocol.MessageIllegal, "%s (a batch cannot be part of a transaction)", illegalText(o))
 	}
 	body := m.Body
 	if len(body) > o.MaxMessageSize {
-		return 0, tooLarge(len(body), o)
+		return 0, false, tooLarge(len(body), o)
 	}
-	outer, seen := storedProps(nil, d.header.Props, o.BrokerClusterName)
-	if err := seen.refuse(o); err != nil {
-		return 0, err
+	var seen propsSeen
+	w.outer, seen = batchProps(w.outer[:0], w.header.Props, o.BrokerClusterName)
+	if err := seen.refuse(m.SysFlag, o); err != nil {
+		return 0, false, err
 	}
-	mark := d.batch.BeginGroup()
+	w.batch.BeginGroup()
 	err = message.EachBatch(body, func(flag int32, body, props []byte) error {
-		var inner propsSeen
-		d.props, inner = storedProps(d.props[:0], props, "")
-		if err := inner.refuse(o); err != nil {
-			return err
+		w.props = append(w.props[:0], props...)
+		if k := len(w.props); k > 0 && w.props[k-1] != 2 {
+			w.props = append(w.props, 2)
 		}
-		if len(d.props) > 0 && len(outer) > 0 {
-			d.props = append(d.props, 2)
-		}
-		d.props = append(d.props, outer...)
-		m.Flag, m.Body, m.Props = flag, body, d.props
+		w.props = append(w.props, w.outer...)
+		m.Flag, m.Body, m.Props = flag, body, w.props
 		n++
-		return s.addOne(d, q, &m, o)
+		return s.add(w, q, m, o)
 	})
 	if err == nil && n == 0 {
 		err = fmt.Errorf("an empty batch")
 	}
 	if err != nil {
-		d.batch.Cut(mark)
 		if _, ok := err.(*protocol.Error); !ok {
-			err = &protocol.Error{Code: protocol.MessageIllegal, Remark: "the batch cannot be decoded: " + err.Error()}
+			err = refuse(protocol.MessageIllegal, "%s (the batch cannot be decoded: %s)", illegalText(o), err)
 		}
-		return 0, err
+		return 0, false, err
 	}
-	d.batch.EndGroup()
-	return n, nil
+	w.batch.EndGroup()
+	return n, !seen.dontWait, nil
 }
 
-// check is behaviour.md 4.2, steps 2 to 6.
-func (s *sender) check(h *protocol.SendHeader, topic *protocol.TopicConfig, o *Options, c *remoting.Call) error {
-	if at := o.StartAcceptSendRequestTimeStamp; at > 0 && time.Now().UnixMilli() < at {
-		return &protocol.Error{Code: protocol.SystemError, Remark: "broker unable to service, until " + time.UnixMilli(at).Format("2006-01-02 15:04:05,000")}
+func (s *sender) add(w *outgoing, q *store.Queue, m *message.Message, o *Options) error {
+	if len(m.Body) > o.MaxMessageSize {
+		return tooLarge(len(m.Body), o)
 	}
-	if o.BrokerPermission&meta.PermWrite == 0 && topic.Order {
-		return &protocol.Error{Code: protocol.NoPermission, Remark: fmt.Sprintf("the broker[%s] sending message is forbidden", o.BrokerIP1)}
-	}
-	if message.NotForSending(h.Topic) {
-		return &protocol.Error{Code: protocol.NoPermission, Remark: fmt.Sprintf("Sending message to topic[%s] is forbidden.", h.Topic)}
-	}
-	if queues := max(topic.WriteQueueNums, topic.ReadQueueNums); h.QueueID >= queues {
-		return &protocol.Error{Code: protocol.SystemError, Remark: fmt.Sprintf("request queueId[%d] is illegal, %s has %d write and %d read queues Producer: %s",
-			h.QueueID, h.Topic, topic.WriteQueueNums, topic.ReadQueueNums, c.Conn.Remote())}
+	if _, err := w.batch.Add(q, m); err != nil {
+		return refuse(protocol.MessageIllegal, "%s (%s)", illegalText(o), err)
 	}
 	return nil
 }
 
 // unknownTopic hands the request to the lane that creates topics; there it is
 // staged and finished by itself.
-func (s *sender) unknownTopic(c *remoting.Call, h *protocol.SendHeader) {
-	if err := message.ValidTopic(string(h.Topic)); err != nil {
-		s.refuse(c, &protocol.Error{Code: protocol.SystemError, Remark: err.Error()})
-		return
+func (s *sender) unknownTopic(c *remoting.Call, name []byte, h *protocol.SendHeader, dead bool) error {
+	if err := message.ValidTopic(string(name)); err != nil {
+		return refuse(protocol.SystemError, "%s", err)
 	}
-	want := topicWish{name: string(h.Topic), template: string(h.DefaultTopic), queues: h.DefaultTopicQueues, unit: h.UnitMode}
-	c = c.Detach()
-	if !s.create.submit(want, func(topic *protocol.TopicConfig, err error) { s.sendCreated(c, topic, err) }) {
-		s.refuse(c, busy("[OVERLOAD]system busy, start flow control for a while", "topics being created: the lane is full"))
+	want := topicWish{name: string(name), template: string(h.DefaultTopic), queues: h.DefaultTopicQueues, unit: h.UnitMode, own: dead, from: c.Conn.Remote().Addr()}
+	if !s.create.submit(c, want, s.sendCreated) {
+		return busy("[OVERLOAD]system busy, start flow control for a while", "the lane that creates topics is full")
 	}
+	return nil
 }
 
-// sendCreated runs on the creation lane, with a Turn of one request.
-func (s *sender) sendCreated(c *remoting.Call, topic *protocol.TopicConfig, err error) {
-	if err == nil && topic == nil {
-		err = &protocol.Error{Code: protocol.TopicNotExist, Remark: fmt.Sprintf("topic[%s] not exist, apply first please!%s", headerTopic(c), faq)}
-	}
-	d := newDesk()
-	d.header.V2 = c.Req.Code != protocol.SendMessage
+// sendCreated runs on the creation lane, with a Turn of one request. err is why
+// the topic was not created.
+func (s *sender) sendCreated(c *remoting.Call, err error) {
+	w := outgoings.Get().(*outgoing)
+	w.detached = true
+	h := &w.header
+	*h = protocol.SendHeader{V2: c.Req.Code != protocol.SendMessage, MaxReconsume: -1}
 	if err == nil {
-		err = c.Req.Decode(&d.header)
+		err = c.Req.Decode(h)
 	}
 	if err == nil {
-		err = s.stageFor(d, c, topic)
+		err = s.stageFor(w, c, false)
 	}
 	if err != nil {
 		s.refuse(c, err)
+		w.free()
 		return
 	}
-	s.finish(d, time.Now())
-}
-
-// headerTopic is the topic of a send, for messages about it.
-func headerTopic(c *remoting.Call) string {
-	for _, key := range []string{"topic", "b"} {
-		if v, ok := c.Req.Get(key); ok {
-			return string(v)
-		}
-	}
-	return "?"
+	s.finish(w, time.Now())
 }
 
 // refuse answers with an error; a send's answer carries region and trace switch
 // also when it failed.
 func (s *sender) refuse(c *remoting.Call, err error) {
-	r := errorResponse(err)
-	o := s.o.load()
+	r := errorResponse(s.log, err)
+	o := s.live.Load()
 	r.Header = &protocol.SendReply{Region: o.RegionID, Trace: o.TraceOn, Failed: true}
 	c.Answer(r)
 }
@@ -239,7 +330,23 @@ func illegalText(o *Options) string {
 }
 
 func tooLarge(n int, o *Options) error {
-	return &protocol.Error{Code: protocol.MessageIllegal, Remark: fmt.Sprintf("%s The body has %d bytes, maxMessageSize is %d.", illegalText(o), n, o.MaxMessageSize)}
+	return refuse(protocol.MessageIllegal, "%s (the body has %d bytes, maxMessageSize is %d)", illegalText(o), n, o.MaxMessageSize)
+}
+
+// topicText is a topic as the original prints it.
+func topicText(t *protocol.TopicConfig) string {
+	return fmt.Sprintf("TopicConfig [topicName=%s, readQueueNums=%d, writeQueueNums=%d, perm=%s, topicFilterType=%s, topicSysFlag=%d, order=%t]",
+		t.TopicName, t.ReadQueueNums, t.WriteQueueNums, permText(t.Perm), t.TopicFilterType, t.TopicSysFlag, t.Order)
+}
+
+func permText(perm int32) string {
+	text := []byte("---")
+	for i, bit := range [...]int32{meta.PermRead, meta.PermWrite, meta.PermInherit} {
+		if perm&bit != 0 {
+			text[i] = "RWX"[i]
+		}
+	}
+	return string(text)
 }
 
 // propsSeen is what the copy of a property text noticed on its way.
@@ -251,59 +358,67 @@ type propsSeen struct {
 
 // refuse turns down what this version cannot keep its promise on, rather than
 // deliver it at once as if nothing had been asked.
-func (p propsSeen) refuse(o *Options) error {
+func (p propsSeen) refuse(flag message.SysFlag, o *Options) error {
+	tx := p.tx || flag&message.TxMask != 0
 	switch {
-	case p.tx && o.RejectTransactionMessage:
-		return &protocol.Error{Code: protocol.NoPermission, Remark: fmt.Sprintf("the broker[%s] sending transaction message is forbidden", o.BrokerIP1)}
-	case p.tx:
-		return &protocol.Error{Code: protocol.MessageIllegal, Remark: "transaction messages: not yet in this version of gomq; the message was not stored"}
+	case tx && o.RejectTransactionMessage:
+		return refuse(protocol.NoPermission, "the broker[%s] sending transaction message is forbidden", o.BrokerIP1)
+	case tx:
+		return refuse(protocol.MessageIllegal, "transaction messages are %s; the message was not stored", notYet)
 	case p.delay:
-		return &protocol.Error{Code: protocol.MessageIllegal, Remark: "delayed messages: not yet in this version of gomq; the message was not stored"}
+		return refuse(protocol.MessageIllegal, "delayed messages are %s; the message was not stored", notYet)
 	}
 	return nil
 }
 
+// look takes note of one property.
+func (p *propsSeen) look(name, value []byte) {
+	switch string(name) {
+	case message.PropWait:
+		p.dontWait = string(value) == "false"
+	case message.PropDelay:
+		n, err := strconv.Atoi(string(value))
+		p.delay = err == nil && n > 0
+	case message.PropTransaction:
+		p.tx = string(value) == "true"
+	}
+}
+
 // storedProps copies a client's property text as the broker stores it: items
-// without a value and WAIT are dropped, CLUSTER is appended (unless cluster is
-// empty), no separator at the end (store.md section 7; order as the client's).
+// without a value and WAIT are dropped, CLUSTER is appended, no separator at the
+// end (store.md section 7; order as the client's).
 func storedProps(dst, src []byte, cluster string) ([]byte, propsSeen) {
 	var seen propsSeen
 	at := len(dst)
-	for len(src) > 0 {
-		item := src
-		if i := bytes.IndexByte(src, 2); i >= 0 {
-			item, src = src[:i], src[i+1:]
-		} else {
-			src = nil
-		}
-		i := bytes.IndexByte(item, 1)
-		if i <= 0 || i == len(item)-1 {
-			continue
-		}
-		switch v := item[i+1:]; string(item[:i]) {
-		case message.PropWait:
-			seen.dontWait = string(v) == "false"
-			continue
-		case message.PropCluster:
-			if cluster != "" {
-				continue
-			}
-		case message.PropDelay:
-			n, err := strconv.Atoi(string(v))
-			seen.delay = err == nil && n > 0
-		case message.PropTransaction:
-			seen.tx = string(v) == "true"
+	message.EachProp(src, func(name, value []byte) bool {
+		seen.look(name, value)
+		if string(name) == message.PropWait || string(name) == message.PropCluster {
+			return true
 		}
 		if len(dst) > at {
 			dst = append(dst, 2)
 		}
-		dst = append(dst, item...)
+		dst = append(append(append(dst, name...), 1), value...)
+		return true
+	})
+	if len(dst) > at {
+		dst = append(dst, 2)
 	}
-	if cluster != "" {
-		if len(dst) > at {
-			dst = append(dst, 2)
+	return append(append(append(dst, message.PropCluster...), 1), cluster...), seen
+}
+
+// batchProps is the text behind the properties of each message of a batch:
+// CLUSTER and what the request itself carries, WAIT included (store.md section
+// 7, CommitLog of 4.9.8).
+func batchProps(dst, src []byte, cluster string) ([]byte, propsSeen) {
+	var seen propsSeen
+	dst = append(append(append(dst, message.PropCluster...), 1), cluster...)
+	message.EachProp(src, func(name, value []byte) bool {
+		seen.look(name, value)
+		if string(name) != message.PropCluster {
+			dst = append(append(append(append(dst, 2), name...), 1), value...)
 		}
-		dst = append(append(append(dst, message.PropCluster...), 1), cluster...)
-	}
+		return true
+	})
 	return dst, seen
 }

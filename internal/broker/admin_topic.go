@@ -1,0 +1,173 @@
+package broker
+
+import (
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/broker/clients"
+	"gomq/internal/broker/meta"
+	"gomq/internal/config"
+	"gomq/internal/message"
+	"gomq/internal/protocol"
+	"gomq/internal/remoting"
+	"gomq/internal/store"
+)
+
+// topicDesk is the administration of topics.
+type topicDesk struct {
+	live      *config.Live[Options]
+	log       *zap.Logger
+	store     *store.Store
+	topics    *meta.Topics
+	offsets   *meta.Offsets
+	consumers *clients.Consumers[*remoting.Conn]
+	names     *registrar
+	pulls     *puller
+	stats     *stats
+}
+
+// systemTopic says whether the topic is one of the broker's own, which
+// administration may not create, change or delete.
+func systemTopic(name string, o *Options) bool {
+	return message.IsSystemTopic(name) || name == o.BrokerClusterName || name == o.BrokerName || name == o.BrokerClusterName+message.ReplyTopicSuffix
+}
+
+// changeable refuses names that administration may not touch.
+func (s *topicDesk) changeable(name string) error {
+	if err := message.ValidTopic(name); err != nil {
+		return refuse(protocol.SystemError, "%s", err)
+	}
+	if systemTopic(name, s.live.Load()) {
+		return refuse(protocol.SystemError, "The topic[%s] is conflict with system topic.", name)
+	}
+	return nil
+}
+
+// update is UPDATE_AND_CREATE_TOPIC (17). As in the original it does not touch
+// whether the topic is ordered: that comes from the nameservers.
+func (s *topicDesk) update(c *remoting.Call) (remoting.Response, error) {
+	var h protocol.CreateTopicHeader
+	if err := c.Req.Decode(&h); err != nil {
+		return remoting.Response{}, err
+	}
+	if err := s.changeable(h.Topic); err != nil {
+		return remoting.Response{}, err
+	}
+	t := h.Config()
+	t.Order = false
+	if old := s.topics.Get([]byte(h.Topic)); old != nil {
+		t.Order = old.Order
+	}
+	if err := s.topics.Put(t); err != nil {
+		return remoting.Response{}, refuse(protocol.SystemError, "%s", err)
+	}
+	s.log.Info("topic created or changed by request", zap.String("topic", t.TopicName), zap.Int32("readQueues", t.ReadQueueNums),
+		zap.Int32("writeQueues", t.WriteQueueNums), zap.String("perm", permText(t.Perm)), zap.Stringer("from", c.Conn.Remote()))
+	s.names.announce(true)
+	return remoting.Response{}, nil
+}
+
+// delete is DELETE_TOPIC_IN_BROKER (215): the configuration and the queues go,
+// the messages stay in the log until it is their turn.
+func (s *topicDesk) delete(c *remoting.Call) (remoting.Response, error) {
+	var h protocol.TopicHeader
+	if err := c.Req.Decode(&h); err != nil {
+		return remoting.Response{}, err
+	}
+	if err := s.changeable(h.Topic); err != nil {
+		return remoting.Response{}, err
+	}
+	if err := s.topics.Delete(h.Topic); err != nil {
+		return remoting.Response{}, err
+	}
+	var queues []*store.Queue
+	for _, q := range s.store.Queues() {
+		if q.Topic() == h.Topic {
+			queues = append(queues, q)
+		}
+	}
+	if err := s.store.DropQueue(h.Topic); err != nil {
+		return remoting.Response{}, err
+	}
+	s.pulls.dropQueues(queues)
+	s.stats.forget(h.Topic)
+	s.log.Info("topic deleted by request", zap.String("topic", h.Topic), zap.Stringer("from", c.Conn.Remote()))
+	s.names.announce(false)
+	return remoting.Response{}, nil
+}
+
+// all is GET_ALL_TOPIC_CONFIG (21).
+func (s *topicDesk) all(*remoting.Call) (remoting.Response, error) {
+	t, v := s.topics.Snapshot()
+	return remoting.Response{Header: &protocol.NoFields{}, Body: protocol.AppendTopicTable(nil, t, v)}, nil
+}
+
+// one is GET_TOPIC_CONFIG (351) of 5.x, which dashboards ask.
+func (s *topicDesk) one(c *remoting.Call) (remoting.Response, error) {
+	var h protocol.TopicHeader
+	if err := c.Req.Decode(&h); err != nil {
+		return remoting.Response{}, err
+	}
+	t := s.topics.Get([]byte(h.Topic))
+	if t == nil {
+		return remoting.Response{}, refuse(protocol.TopicNotExist, "No topic in this broker. topic: %s", h.Topic)
+	}
+	return remoting.Response{Body: t.Append(nil)}, nil
+}
+
+// statistics is GET_TOPIC_STATS_INFO (202): the write queues, new ones too.
+func (s *topicDesk) statistics(c *remoting.Call) (remoting.Response, error) {
+	var h protocol.TopicHeader
+	if err := c.Req.Decode(&h); err != nil {
+		return remoting.Response{}, err
+	}
+	t := s.topics.Get([]byte(h.Topic))
+	if t == nil {
+		return remoting.Response{}, refuse(protocol.TopicNotExist, "topic[%s] not exist", h.Topic)
+	}
+	name := s.live.Load().BrokerName
+	out := make(protocol.TopicStats, 0, t.WriteQueueNums)
+	for id := range t.WriteQueueNums {
+		q := s.store.Queue([]byte(h.Topic), id)
+		st := protocol.TopicQueueStats{Queue: protocol.MessageQueue{Topic: h.Topic, BrokerName: name, QueueID: id}}
+		if q != nil {
+			st.MinOffset, st.MaxOffset = max(q.Min(), 0), max(q.Max(), 0)
+		}
+		if st.MaxOffset > st.MinOffset {
+			st.LastUpdate = max(s.store.StoreTimeAt(q, st.MaxOffset-1), 0)
+		}
+		out = append(out, st)
+	}
+	return remoting.Response{Body: out.Append(nil)}, nil
+}
+
+// consumedBy is QUERY_TOPIC_CONSUME_BY_WHO (300): who is connected and who has
+// been.
+func (s *topicDesk) consumedBy(c *remoting.Call) (remoting.Response, error) {
+	var h protocol.TopicHeader
+	if err := c.Req.Decode(&h); err != nil {
+		return remoting.Response{}, err
+	}
+	groups := append(s.consumers.Subscribers(h.Topic), s.offsets.Groups(h.Topic)...)
+	slices.Sort(groups)
+	return remoting.Response{Body: protocol.GroupList(slices.Compact(groups)).Append(nil)}, nil
+}
+
+// system is GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305): the names that are taken,
+// whether the topics exist or not, and those with the system's prefix that do.
+func (s *topicDesk) system(*remoting.Call) (remoting.Response, error) {
+	o := s.live.Load()
+	list := append([]string{}, message.TopicDefault, message.TopicSchedule, message.TopicBenchmark, message.TopicHalf, message.TopicTrace,
+		message.TopicOpHalf, message.TopicCheckMax, message.TopicSelfTest, message.TopicOffsetMoved,
+		o.BrokerClusterName, o.BrokerName, o.BrokerClusterName+message.ReplyTopicSuffix)
+	t, _ := s.topics.Snapshot()
+	for name := range t {
+		if strings.HasPrefix(name, message.SystemPrefix) {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return remoting.Response{Body: protocol.TopicList{Topics: slices.Compact(list)}.Append(nil)}, nil
+}

@@ -1,0 +1,232 @@
+package broker
+
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gomq/internal/broker/clients"
+	"gomq/internal/message"
+	"gomq/internal/remoting"
+)
+
+// collector gives the broker's metrics under the names of RocketMQ 5
+// (metrics.md), and gomq's own where that has none. Everything is read when it is
+// asked for; the counters are those of stats.
+type collector struct {
+	b    *Broker
+	desc map[string]*prometheus.Desc
+}
+
+// maxLagPairs bounds the (topic, group) pairs whose lag is reported.
+const maxLagPairs = 10_000
+
+// metricLabels are the metrics and their labels.
+var metricLabels = []struct {
+	name, help string
+	labels     []string
+}{
+	{"rocketmq_broker_permission", "Permission of the broker: 2 write, 4 read.", nil},
+	{"rocketmq_topic_number", "Topics.", nil},
+	{"rocketmq_consumer_group_number", "Consumer groups.", nil},
+	{"rocketmq_processor_watermark", "Requests that wait for a worker, by lane.", []string{"processor"}},
+	{"rocketmq_messages_in_total", "Messages stored.", []string{"topic", "message_type", "is_system"}},
+	{"rocketmq_throughput_in_total", "Bytes of the records stored.", []string{"topic", "message_type", "is_system"}},
+	{"rocketmq_message_size", "Bytes of the records stored, by message.", []string{"topic", "message_type", "is_system"}},
+	{"rocketmq_messages_out_total", "Messages pulled.", []string{"topic", "consumer_group", "is_system", "is_retry"}},
+	{"rocketmq_throughput_out_total", "Bytes of the records pulled.", []string{"topic", "consumer_group", "is_system", "is_retry"}},
+	{"rocketmq_producer_connections", "Connections of producers.", []string{"language", "version", "protocol_type"}},
+	{"rocketmq_consumer_connections", "Connections of consumers.", []string{"consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"}},
+	{"rocketmq_consumer_lag_messages", "Messages stored and not yet committed by the group.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
+	{"rocketmq_storage_size", "Bytes of the log.", []string{"storage_type", "storage_medium"}},
+	{"rocketmq_storage_flush_behind_bytes", "Bytes stored and not yet on the disk.", []string{"storage_type", "storage_medium"}},
+	{"rocketmq_storage_dispatch_behind_bytes", "Bytes stored and not yet in their queues.", []string{"storage_type", "storage_medium"}},
+	{"rocketmq_storage_message_reserve_time", "Age of the oldest message in milliseconds.", []string{"storage_type", "storage_medium"}},
+	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
+	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
+	{"gomq_nameserver_up", "1: the nameserver has taken the last registration.", []string{"nameserver"}},
+}
+
+func newCollector(b *Broker) *collector {
+	o := b.live.Load()
+	c := &collector{b: b, desc: map[string]*prometheus.Desc{}}
+	own := prometheus.Labels{"cluster": o.BrokerClusterName, "node_type": "broker", "node_id": o.BrokerName}
+	for _, m := range metricLabels {
+		c.desc[m.name] = prometheus.NewDesc(m.name, m.help, m.labels, own)
+	}
+	return c
+}
+
+// Describe is part of prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.desc {
+		ch <- d
+	}
+}
+
+// Collect is part of prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	b := c.b
+	gauge := func(name string, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(c.desc[name], prometheus.GaugeValue, v, labels...)
+	}
+	gauge("rocketmq_broker_permission", float64(b.live.Load().BrokerPermission))
+	gauge("rocketmq_topic_number", float64(b.topics.Len()))
+	gauge("rocketmq_consumer_group_number", float64(b.groups.Len()))
+	b.lanes.each(func(name string, lane *remoting.Lane) {
+		gauge("rocketmq_processor_watermark", float64(lane.Waiting()), name)
+	})
+	gauge("rocketmq_processor_watermark", float64(b.send.waiting.Load()), "send")
+	gauge("gomq_parked_pulls", float64(b.pull.held.Len()))
+	gauge("gomq_sends_waiting", float64(b.send.waiting.Load()))
+	for _, n := range b.names.servers {
+		n.mu.Lock()
+		up := n.up
+		n.mu.Unlock()
+		gauge("gomq_nameserver_up", float64(btoi(up)), n.addr)
+	}
+	c.storage(gauge)
+	c.traffic(ch)
+	c.connections(gauge)
+	c.lag(gauge)
+}
+
+func btoi(v bool) int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func yesNo(v bool) string {
+	if v {
+		return "true"
+	}
+	return "false"
+}
+
+func (c *collector) isSystem(topic string) string { return yesNo(systemTopic(topic, c.b.live.Load())) }
+
+func systemGroup(group string) string { return yesNo(strings.HasPrefix(group, "CID_RMQ_SYS_")) }
+
+func isRetry(topic string) string { return yesNo(strings.HasPrefix(topic, message.RetryPrefix)) }
+
+func (c *collector) storage(gauge func(string, float64, ...string)) {
+	s := c.b.store
+	gauge("rocketmq_storage_size", float64(s.MaxOffset()-s.MinOffset()), "local", "disk")
+	gauge("rocketmq_storage_flush_behind_bytes", float64(s.Undurable()), "local", "disk")
+	gauge("rocketmq_storage_dispatch_behind_bytes", float64(max(s.Appended.Load()-s.Dispatched.Load(), 0)), "local", "disk")
+	age := 0.0
+	if at := c.b.brokerAdmin.earliest(); at > 0 {
+		age = float64(max(c.b.stats.now().UnixMilli()-at, 0))
+	}
+	gauge("rocketmq_storage_message_reserve_time", age, "local", "disk")
+}
+
+// traffic gives the counters by topic and by group.
+func (c *collector) traffic(ch chan<- prometheus.Metric) {
+	s := c.b.stats
+	counter := func(name string, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(c.desc[name], prometheus.CounterValue, float64(v), labels...)
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for topic, t := range s.topics {
+		system := c.isSystem(topic)
+		if n := t.in.n.Load(); n > 0 {
+			counter("rocketmq_messages_in_total", n, topic, "normal", system)
+			counter("rocketmq_throughput_in_total", t.in.bytes.Load(), topic, "normal", system)
+			buckets, all := map[float64]uint64{}, uint64(0)
+			for i := range t.sizes {
+				all += uint64(t.sizes[i].Load())
+				if i < len(sizeBounds) {
+					buckets[float64(sizeBounds[i])] = all
+				}
+			}
+			ch <- prometheus.MustNewConstHistogram(c.desc["rocketmq_message_size"], all, float64(t.in.bytes.Load()), buckets, topic, "normal", system)
+		}
+		for group, g := range t.groups {
+			counter("rocketmq_messages_out_total", g.out.n.Load(), topic, group, system, isRetry(topic))
+			counter("rocketmq_throughput_out_total", g.out.bytes.Load(), topic, group, system, isRetry(topic))
+		}
+	}
+}
+
+// connections counts the connected clients by what they are.
+func (c *collector) connections(gauge func(string, float64, ...string)) {
+	type kind struct{ group, language, version, mode string }
+	count := map[kind]int{}
+	seen := map[*remoting.Conn]bool{}
+	for _, members := range c.b.producers.Groups() {
+		for _, m := range members {
+			if !seen[m.Conn] {
+				seen[m.Conn] = true
+				count[kind{language: m.Language.String(), version: versionName(m.Version)}]++
+			}
+		}
+	}
+	for k, n := range count {
+		gauge("rocketmq_producer_connections", float64(n), k.language, k.version, "remoting")
+	}
+	clear(count)
+	for _, name := range c.b.consumers.Names() {
+		g, ok := c.b.consumers.Group(name)
+		if !ok {
+			continue
+		}
+		for _, m := range g.Clients {
+			count[kind{name, m.Language.String(), versionName(m.Version), consumeMode(g)}]++
+		}
+	}
+	for k, n := range count {
+		gauge("rocketmq_consumer_connections", float64(n), k.group, k.language, k.version, k.mode, "remoting", systemGroup(k.group))
+	}
+}
+
+func consumeMode(g clients.Group[*remoting.Conn]) string {
+	if g.Type == "CONSUME_ACTIVELY" {
+		return "pull"
+	}
+	return "push"
+}
+
+// lag is how far the groups are behind, by their committed offsets.
+func (c *collector) lag(gauge func(string, float64, ...string)) {
+	b, pairs := c.b, 0
+	for key, queues := range b.offsets.Table() {
+		topic, group, ok := strings.Cut(key, "@")
+		t := b.topics.Get([]byte(topic))
+		if !ok || t == nil {
+			continue
+		}
+		if pairs++; pairs > maxLagPairs {
+			return
+		}
+		var behind int64
+		for id, offset := range queues {
+			if q := b.offset.queue([]byte(topic), id); q != nil {
+				behind += max(q.Max()-offset, 0)
+			}
+		}
+		gauge("rocketmq_consumer_lag_messages", float64(behind), group, topic, isRetry(topic), c.isSystem(topic))
+	}
+}
+
+// versionName is a client's version as RocketMQ 5 shows it (wire.md section 6:
+// 4.x.y is 213+20x+2y, 5.x.y is 413+20x+2y, snapshots one less).
+func versionName(v int32) string {
+	major := int32(4)
+	switch {
+	case v < 213 || v > 612:
+		return "other"
+	case v >= 413:
+		major, v = 5, v-413
+	default:
+		v -= 213
+	}
+	suffix := ""
+	if v%2 == 1 {
+		v, suffix = v+1, "_SNAPSHOT"
+	}
+	return "V" + num(int64(major)) + "_" + num(int64(v/20)) + "_" + num(int64(v%20/2)) + suffix
+}

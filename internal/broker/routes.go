@@ -1,0 +1,243 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/protocol"
+	"gomq/internal/remoting"
+)
+
+// lane says where a request runs.
+type lane uint8
+
+const (
+	inline     lane = iota // on the connection's reader: it neither blocks nor waits for the disk
+	clientLane             // heartbeats: may write a file
+	queryLane              // may read from the disk
+	adminLane              // may do both, and wait for nameservers
+)
+
+func (l lane) String() string { return [...]string{"inline", "client", "query", "admin"}[l] }
+
+// permission is what ACL 1.0 asks of an account for a request (behaviour.md
+// section 17). It is the documentation of a row until there is ACL.
+type permission string
+
+const (
+	anyone   permission = "" // a valid signature
+	topicPub permission = "topic PUB"
+	topicSub permission = "topic SUB"
+	groupSub permission = "group SUB"
+	bothSub  permission = "topic SUB and group SUB"
+	admin    permission = "admin"
+)
+
+// route is a row of the table of requests: what a code means and who serves it.
+// Exactly one of the three handlers is set: turn stages into the Turn or answers
+// by itself, ask gives the answer, none says why there is none yet.
+type route struct {
+	code int32
+	lane lane
+	perm permission
+	turn func(d *desk, c *remoting.Call)
+	ask  func(c *remoting.Call) (remoting.Response, error)
+	none string
+}
+
+// routes is the table of requests. It is the same on every port.
+func (b *Broker) routes() []route {
+	return []route{
+		{code: protocol.SendMessage, perm: topicPub, turn: b.send.stage},
+		{code: protocol.SendMessageV2, perm: topicPub, turn: b.send.stage},
+		{code: protocol.SendBatchMessage, perm: topicPub, turn: b.send.stage},
+		{code: protocol.PullMessage, perm: bothSub, turn: b.pull.pull},
+		{code: protocol.LitePullMessage, perm: bothSub, turn: b.pull.pull},
+
+		{code: protocol.QueryConsumerOffset, ask: b.offset.query},
+		{code: protocol.UpdateConsumerOffset, perm: bothSub, ask: b.offset.commit},
+		{code: protocol.SearchOffsetByTimestamp, lane: queryLane, ask: b.offset.search},
+		{code: protocol.GetMaxOffset, ask: b.offset.max},
+		{code: protocol.GetMinOffset, ask: b.offset.min},
+		{code: protocol.GetEarliestMsgStoreTime, lane: queryLane, ask: b.offset.earliest},
+		{code: protocol.GetAllConsumerOffset, lane: adminLane, ask: b.offset.all},
+		{code: protocol.QueryMessage, lane: queryLane, perm: topicSub, ask: b.query.byKey},
+		{code: protocol.ViewMessageByID, lane: queryLane, ask: b.query.byOffset},
+
+		{code: protocol.HeartBeat, lane: clientLane, perm: bothSub, ask: b.clients.beat},
+		{code: protocol.UnregisterClient, lane: clientLane, perm: groupSub, ask: b.clients.leave},
+		{code: protocol.GetConsumerListByGroup, perm: groupSub, ask: b.clients.members},
+		{code: protocol.CheckClientConfig, ask: b.clients.check},
+		{code: protocol.LockBatchMQ, ask: b.locks.lock},
+		{code: protocol.UnlockBatchMQ, ask: b.locks.unlock},
+
+		{code: protocol.UpdateAndCreateTopic, lane: adminLane, perm: admin, ask: b.topicAdmin.update},
+		{code: protocol.DeleteTopicInBroker, lane: adminLane, perm: admin, ask: b.topicAdmin.delete},
+		{code: protocol.GetAllTopicConfig, lane: adminLane, ask: b.topicAdmin.all},
+		{code: protocol.GetTopicConfig, lane: adminLane, ask: b.topicAdmin.one},
+		{code: protocol.GetTopicStatsInfo, lane: adminLane, ask: b.topicAdmin.statistics},
+		{code: protocol.QueryTopicConsumeByWho, lane: adminLane, ask: b.topicAdmin.consumedBy},
+		{code: protocol.GetSystemTopicListFromB, lane: adminLane, ask: b.topicAdmin.system},
+
+		{code: protocol.UpdateAndCreateGroup, lane: adminLane, perm: admin, ask: b.groupAdmin.update},
+		{code: protocol.DeleteGroup, lane: adminLane, perm: admin, ask: b.groupAdmin.delete},
+		{code: protocol.GetAllGroupConfig, lane: adminLane, ask: b.groupAdmin.all},
+		{code: protocol.GetConsumeStats, lane: adminLane, ask: b.groupAdmin.statistics},
+		{code: protocol.GetConsumerConnectionList, lane: adminLane, ask: b.groupAdmin.consumerConnections},
+		{code: protocol.GetProducerConnectionList, lane: adminLane, ask: b.groupAdmin.producerConnections},
+
+		{code: protocol.UpdateBrokerConfig, lane: adminLane, perm: admin, ask: b.brokerAdmin.updateConfig},
+		{code: protocol.GetBrokerConfig, lane: adminLane, ask: b.brokerAdmin.getConfig},
+		{code: protocol.GetBrokerRuntimeInfo, lane: adminLane, ask: b.brokerAdmin.runtimeInfo},
+
+		{code: protocol.ConsumerSendMsgBack, perm: groupSub, none: "the consumer then sends the message to its retry topic itself"},
+		{code: protocol.EndTransaction, none: "transactions"},
+		{code: protocol.GetAllDelayOffset, none: "delayed messages and replication"},
+		{code: 50, perm: admin, none: "access control"},
+		{code: 51, perm: admin, none: "access control"},
+		{code: 52, none: "access control"},
+		{code: 53, perm: admin, none: "access control"},
+		{code: 222, none: "resetting the offsets of connected consumers"},
+		{code: 223, none: "asking connected consumers"},
+		{code: 303, none: "time spans of consumption"},
+		{code: 306, none: "cleaning on request; expired queues are cleaned by themselves"},
+		{code: 307, none: "asking connected consumers"},
+		{code: 308, none: "correction of offsets"},
+		{code: 309, none: "asking connected consumers"},
+		{code: 314, none: "cloning of offsets"},
+		{code: 315, none: "statistics by name; see /metrics"},
+		{code: 316, none: "cleaning on request"},
+		{code: 317, none: "statistics of all groups at once; ask for each (208)"},
+		{code: 321, none: "reading of raw queue entries"},
+		{code: 323, none: "transactions"},
+		{code: 324, none: "request and reply"},
+		{code: 325, none: "request and reply"},
+		{code: 328, none: "the list of all producers; ask for each group (204)"},
+		{code: 329, none: "cleaning on request; see deleteWhen and fileReservedTime"},
+		{code: 343, none: "the topics of a group"},
+		{code: 345, none: "the subscription of a group"},
+		{code: 352, none: "one group's configuration; ask for all (201)"},
+		{code: 18, perm: admin, none: "creating several topics at once"},
+		{code: 225, perm: admin, none: "creating several groups at once"},
+	}
+}
+
+// never says why codes that RocketMQ knows are not in the table and will not be,
+// or not soon: they are answered as any unknown one.
+var never = []struct {
+	from, to int32
+	why      string
+}{
+	{13, 13, "no version has a sender or a handler"}, {22, 23, "no version has a sender or a handler"}, {27, 27, "no version has a sender or a handler"},
+	{47, 47, "no version has a sender or a handler"}, {209, 214, "no version has a sender or a handler"},
+	{39, 40, "brokers send it to clients"}, {220, 221, "brokers send it to clients"}, {326, 326, "brokers send it to clients"},
+	{301, 302, "the filter server is gone since 4.9"},
+	{100, 106, "a nameserver's"}, {205, 206, "a nameserver's"}, {216, 219, "a nameserver's"}, {224, 224, "a nameserver's"}, {304, 304, "a nameserver's"},
+	{311, 313, "a nameserver's"}, {318, 319, "a nameserver's"}, {322, 322, "a nameserver's"}, {327, 327, "a nameserver's"}, {901, 904, "a nameserver's or a container's of 5.x"},
+	{60, 61, "the timer wheel of 5.x"}, {353, 355, "administration of 5.x"}, {370, 370, "recall of timer messages of 5.x"},
+	{400, 402, "pop consumption of 5.x"}, {513, 513, "static topics of 5.x"}, {905, 908, "the controller mode of 5.x"}, {1001, 1018, "the controller of 5.x"},
+	{2001, 2004, "administration of 5.x"}, {3001, 3010, "access control of 5.x"}, {200050, 200056, "pop consumption of 5.x"}, {200151, 200151, "pop consumption of 5.x"},
+}
+
+// table finds a row by its code.
+type table struct {
+	low  [512]*route
+	rest map[int32]*route
+}
+
+func newTable(rows []route) *table {
+	t := &table{rest: map[int32]*route{}}
+	for i := range rows {
+		r := &rows[i]
+		if t.find(r.code) != nil {
+			panic(fmt.Sprintf("broker: request code %d comes twice in the table", r.code))
+		}
+		if uint32(r.code) < uint32(len(t.low)) {
+			t.low[r.code] = r
+		} else {
+			t.rest[r.code] = r
+		}
+	}
+	return t
+}
+
+func (t *table) find(code int32) *route {
+	if uint32(code) < uint32(len(t.low)) {
+		return t.low[code]
+	}
+	return t.rest[code]
+}
+
+// Request implements remoting.Handler.
+func (b *Broker) Request(t *remoting.Turn, c *remoting.Call) {
+	d, _ := t.User.(*desk)
+	if d == nil {
+		d = &desk{conn: t.Conn}
+		t.User = d
+	}
+	r := b.table.find(c.Req.Code)
+	switch {
+	case r == nil:
+		c.Answer(remoting.Response{Code: protocol.RequestCodeNotSupported, Remark: fmt.Sprintf(" request type %d not supported", c.Req.Code)})
+	case r.none != "":
+		c.Answer(remoting.Response{Code: protocol.RequestCodeNotSupported, Remark: fmt.Sprintf(" request type %d not supported (%s: %s)", c.Req.Code, r.none, notYet)})
+	case r.turn != nil:
+		r.turn(d, c)
+	case r.lane == inline:
+		b.ask(r, c)
+	default:
+		if !b.lanes.of(r.lane).Submit(c, func(c *remoting.Call) { b.ask(r, c) }) {
+			c.Answer(remoting.Busy)
+		}
+	}
+}
+
+// ask runs a handler that gives the answer.
+func (b *Broker) ask(r *route, c *remoting.Call) {
+	resp, err := r.ask(c)
+	if err != nil {
+		resp = errorResponse(b.log, err)
+	}
+	c.Answer(resp)
+}
+
+// EndTurn implements remoting.Handler: the sends of the Turn are appended and
+// answered.
+func (b *Broker) EndTurn(t *remoting.Turn) {
+	d, _ := t.User.(*desk)
+	if d == nil || d.out == nil {
+		return
+	}
+	w := d.out
+	d.out = nil // whatever happens, the next Turn starts with none
+	b.send.finish(w, t.Started)
+}
+
+// Closed implements remoting.Handler.
+func (b *Broker) Closed(conn *remoting.Conn) {
+	b.clients.closed(conn)
+	b.log.Debug("connection closed", zap.Stringer("peer", conn.Remote()), zap.Error(conn.Err()))
+}
+
+// Request is a row of the table of requests as documentation shows it.
+type Request struct {
+	Code       int32
+	Name       string
+	Lane       string // where it runs
+	Permission string // what ACL will ask for; empty: a valid signature
+	NotYet     string // why it is answered REQUEST_CODE_NOT_SUPPORTED; empty: it is served
+}
+
+// Requests is the table of requests, by code.
+func Requests() []Request {
+	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{},
+		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, brokerAdmin: &brokerDesk{}}
+	var out []Request
+	for _, r := range b.routes() {
+		out = append(out, Request{Code: r.code, Name: protocol.RequestName(r.code), Lane: r.lane.String(), Permission: string(r.perm), NotYet: r.none})
+	}
+	slices.SortFunc(out, func(a, b Request) int { return int(a.Code - b.Code) })
+	return out
+}
