@@ -1,0 +1,651 @@
+package store
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/message"
+	"gomq/internal/store/segment"
+	"gomq/internal/store/simdisk"
+)
+
+// loadGolden puts a store directory written by a live original under /store of a
+// simulated disk.
+func loadGolden(t testing.TB, name string) *simdisk.Sim {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", name+".tar.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := simdisk.New()
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return d
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.WriteFile(path.Join("/", h.Name), b, h.ModTime)
+	}
+}
+
+type goldenQueries struct {
+	Min, Max int64
+	ByTime   []struct {
+		Topic     string
+		QueueID   int32 `json:"queueId"`
+		Timestamp int64
+		Offset    int64
+	}
+	ByKey []struct {
+		Topic, Key      string
+		PhysicalOffsets []int64
+	}
+}
+
+func loadQueries(t *testing.T, name string) (q goldenQueries) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".queries.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &q)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// dirFiles are the paths of the files in a directory of the disk.
+func dirFiles(d *simdisk.Sim, dir string) (names []string) {
+	for _, name := range d.Files() {
+		if strings.HasPrefix(name, dir+"/") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// goldenRecords are the records of a log on the disk.
+func goldenRecords(t *testing.T, d *simdisk.Sim) (rs []message.Record) {
+	t.Helper()
+	for _, name := range dirFiles(d, "/store/commitlog") {
+		b := d.ReadFile(name)
+		for len(b) > 0 {
+			r, err := message.ParseRecord(b, true)
+			if errors.Is(err, message.ErrBlank) || errors.Is(err, message.ErrMagic) {
+				break
+			}
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			rs = append(rs, r)
+			b = b[len(r):]
+		}
+	}
+	return rs
+}
+
+func hashesOf(r message.Record) []int32 {
+	if r.SysFlag()&message.TxMask == message.Rollback {
+		return nil
+	}
+	return appendKeyHashes(nil, message.HashCode([]byte(string(r.Topic())+"#")), r.Props())
+}
+
+func openTestIndex(t testing.TB, fs segment.FS, slots, entries int) *index {
+	t.Helper()
+	x, err := openIndex(fs, "/store/index", slots, entries, time.Now, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func TestIndexWritesTheBytesOfTheOriginal(t *testing.T) {
+	for _, version := range []string{"4.9.7-clean", "4.5.2-clean"} {
+		t.Run(version, func(t *testing.T) {
+			golden := loadGolden(t, version)
+			names := dirFiles(golden, "/store/index")
+			d := simdisk.New()
+			var made int
+			now := func() time.Time {
+				name := path.Base(names[made])
+				made++
+				at, err := time.ParseInLocation("20060102150405.000", name[:14]+"."+name[14:], time.Local)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return at
+			}
+			x, err := openIndex(d, "/store/index", 100, 400, now, zap.NewNop())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range goldenRecords(t, golden) {
+				if err := x.put(r.Offset(), r.StoreTime(), hashesOf(r)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, _, err := x.flush(true); err != nil {
+				t.Fatal(err)
+			}
+			if got := dirFiles(d, "/store/index"); !slices.Equal(got, names) {
+				t.Fatalf("files %v, the original has %v", got, names)
+			}
+			for _, name := range names {
+				got, want := d.ReadFile(name), golden.ReadFile(name)
+				if version == "4.5.2-clean" {
+					copy(got[32:36], want[32:36]) // counts every entry as a used slot
+				}
+				if !bytes.Equal(got, want) {
+					t.Errorf("%s differs from byte %d on", name, firstDifference(got, want))
+				}
+			}
+		})
+	}
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+func TestIndexReadsTheOriginals(t *testing.T) {
+	for _, version := range []string{"4.9.7-clean", "4.5.2-clean"} {
+		t.Run(version, func(t *testing.T) {
+			d := loadGolden(t, version)
+			rs := goldenRecords(t, d)
+			byOffset := map[int64]message.Record{}
+			for _, r := range rs {
+				byOffset[r.Offset()] = r
+			}
+			// The configured shape is another one: that of the files wins.
+			x := openTestIndex(t, d, 77, 5000)
+			if x.want != (indexShape{100, 400}) {
+				t.Fatalf("shape %+v", x.want)
+			}
+			if end := x.end(); end != rs[len(rs)-1].Offset() {
+				t.Errorf("end %d, the last record lies at %d", end, rs[len(rs)-1].Offset())
+			}
+			for _, q := range loadQueries(t, version).ByKey {
+				hash := keyHash(message.HashCode([]byte(q.Topic+"#")), []byte(q.Key))
+				got, err := x.find(hash, 0, 1<<62, 1000, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, want := range q.PhysicalOffsets {
+					if !slices.Contains(got, want) {
+						t.Errorf("%s#%s: %v lacks %d", q.Topic, q.Key, got, want)
+					}
+				}
+				for _, at := range got {
+					if r := byOffset[at]; r == nil || !slices.Contains(hashesOf(r), hash) {
+						t.Errorf("%s#%s: the record at %d has no such key", q.Topic, q.Key, at)
+					}
+				}
+			}
+			// What is put again changes nothing; what follows is added.
+			before := d.ReadFile(x.newest().path)
+			for _, r := range rs[len(rs)-20:] {
+				if err := x.put(r.Offset(), r.StoreTime(), hashesOf(r)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !bytes.Equal(d.ReadFile(x.newest().path), before) {
+				t.Error("putting the last records again changed the file")
+			}
+			if err := x.put(x.end()+500, 1<<41, []int32{12345}); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := x.find(12345, 0, 1<<62, 10, nil); err != nil || len(got) != 1 {
+				t.Errorf("the new key: %v, %v", got, err)
+			}
+		})
+	}
+}
+
+// keyed is a record as the index sees it.
+type keyed struct {
+	offset, time int64
+	hashes       []int32
+}
+
+// randomKeyed makes records with few different hashes; some have none.
+func randomKeyed(r *rand.Rand, n int) []keyed {
+	out := make([]keyed, n)
+	at, ms := int64(r.IntN(3))*100, int64(1_700_000_000_000)
+	for i := range out {
+		out[i] = keyed{offset: at, time: ms}
+		for range r.IntN(4) {
+			out[i].hashes = append(out[i].hashes, int32(r.IntN(60))*7919)
+		}
+		at += 100 + int64(r.IntN(400))
+		ms += int64(r.IntN(3000))
+	}
+	return out
+}
+
+// findAll is what find must answer, newest first, without regard to time.
+func findAll(records []keyed, hash int32) (offsets []int64) {
+	for _, r := range slices.Backward(records) {
+		for range slices.Collect(each(r.hashes, hash)) {
+			offsets = append(offsets, r.offset)
+		}
+	}
+	return offsets
+}
+
+func each(hashes []int32, hash int32) func(func(int) bool) {
+	return func(yield func(int) bool) {
+		for i, h := range hashes {
+			if h == hash && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func checkIndex(t *testing.T, x *index, records []keyed) {
+	t.Helper()
+	for i := range int32(60) {
+		got, err := x.find(i*7919, 0, 1<<62, 1<<20, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := findAll(records, i*7919); !slices.Equal(got, want) {
+			t.Fatalf("hash %d: found %v, put %v", i*7919, got, want)
+		}
+	}
+}
+
+func putAll(t *testing.T, x *index, records []keyed) {
+	t.Helper()
+	for _, r := range records {
+		if err := x.put(r.offset, r.time, r.hashes); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestIndexFindsByTimeAndCount(t *testing.T) {
+	x := openTestIndex(t, simdisk.New(), 8, 10)
+	var records []keyed
+	for i := range int64(40) { // one record a second, several files
+		records = append(records, keyed{1000 + i*100, 1_700_000_000_000 + i*1000, []int32{5, int32(i) + 100}})
+	}
+	putAll(t, x, records)
+	at := func(i int64) int64 { return 1_700_000_000_000 + i*1000 }
+	for _, c := range []struct {
+		begin, end int64
+		limit      int
+		from, n    int64 // newest record found, how many
+	}{
+		{at(0), at(39), 100, 39, 40},
+		{at(0), at(39), 3, 39, 3},
+		{at(10), at(12), 100, 12, 3},
+		{at(35), at(99), 100, 39, 5},
+		{at(40), at(99), 100, 0, 0},
+		{0, at(0) - 1, 100, 0, 0},
+	} {
+		got, err := x.find(5, c.begin, c.end, c.limit, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []int64
+		for i := range c.n {
+			want = append(want, 1000+(c.from-i)*100)
+		}
+		// The first entry of a file has a time of its own: the original's quirk.
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: %v, want %v", c, got, want)
+		}
+	}
+	if ms, off := x.last(); ms != at(39) || off != 1000+39*100 {
+		t.Errorf("last: %d, %d", ms, off)
+	}
+}
+
+func TestIndexAfterCleanAndUncleanStops(t *testing.T) {
+	for seed := range seeds(t, 50) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		all := randomKeyed(r, 300)
+		slots, entries := 1+r.IntN(40), 5+r.IntN(150)
+
+		// What the files would be without any stop.
+		plain := simdisk.New()
+		ref := openTestIndex(t, plain, slots, entries)
+		putAll(t, ref, all)
+
+		d := simdisk.New()
+		durable, put := int64(0), 0
+		for put < len(all) {
+			x := openTestIndex(t, d, slots, entries)
+			logEnd := int64(1 << 40)
+			switch {
+			case put == 0:
+			case durable < 0: // a clean stop
+				x.known(all[put-1].offset + 1)
+			default:
+				if err := x.trim(durable); err != nil {
+					t.Fatal(err)
+				}
+				if r.IntN(3) == 0 { // the log has lost something, too
+					put -= r.IntN(min(put, 30))
+					logEnd = all[put].offset
+				}
+			}
+			if err := x.truncate(logEnd); err != nil {
+				t.Fatal(err)
+			}
+			if durable = max(durable, 0); put > 0 && x.end() > max(all[put-1].offset+1, logEnd%(1<<40)) {
+				t.Fatalf("seed %d: end %d, the last record is at %d", seed, x.end(), all[put-1].offset)
+			}
+			durable = 0
+			again := slices.IndexFunc(all, func(k keyed) bool { return k.offset >= x.end() })
+			if again < 0 {
+				again = put
+			}
+			putAll(t, x, all[again:put])
+			if r.IntN(4) == 0 {
+				checkIndex(t, x, all[:put])
+			}
+			for range r.IntN(120) {
+				if put == len(all) {
+					break
+				}
+				putAll(t, x, all[put:put+1])
+				put++
+				if r.IntN(20) == 0 {
+					var err error
+					if durable, _, err = x.flush(false); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if r.IntN(3) == 0 || put == len(all) {
+				if _, safe, err := x.flush(true); err != nil || len(x.files) > 0 && safe != x.newest().h.endTime {
+					t.Fatal(safe, err)
+				}
+				if err := x.close(); err != nil {
+					t.Fatal(err)
+				}
+				durable = -1
+			}
+			d.PowerOff()
+			d = d.Crash(r.Uint64(), r.Float64())
+		}
+		x := openTestIndex(t, d, slots, entries)
+		checkIndex(t, x, all)
+		if bad := d.Holes(); len(bad) > 0 {
+			t.Fatalf("seed %d: mapped writes without blocks: %v", seed, bad)
+		}
+		sameIndexFiles(t, seed, d, plain)
+	}
+}
+
+// sameIndexFiles compares all files but for their names.
+func sameIndexFiles(t *testing.T, seed uint64, a, b *simdisk.Sim) {
+	t.Helper()
+	as, bs := dirFiles(a, "/store/index"), dirFiles(b, "/store/index")
+	if len(as) != len(bs) {
+		t.Fatalf("seed %d: %d files, %d without a stop", seed, len(as), len(bs))
+	}
+	for i := range as {
+		if x, y := a.ReadFile(as[i]), b.ReadFile(bs[i]); !bytes.Equal(x, y) {
+			t.Fatalf("seed %d: file %d differs at byte %d from the one without a stop", seed, i, firstDifference(x, y))
+		}
+	}
+}
+
+func TestIndexTrimsByTimeAsTheOriginal(t *testing.T) {
+	d := simdisk.New()
+	x := openTestIndex(t, d, 10, 20)
+	var records []keyed
+	for i := range int64(50) {
+		records = append(records, keyed{i * 100, 1_700_000_000_000 + i*1000, []int32{int32(i)}})
+	}
+	putAll(t, x, records)
+	_, safe, err := x.flush(false)
+	if err != nil || safe != records[37].time { // two full files of 19
+		t.Fatal(safe, err)
+	}
+	x = openTestIndex(t, d.Restart(), 10, 20)
+	if err := x.trimTime(safe); err != nil {
+		t.Fatal(err)
+	}
+	if len(x.files) != 2 || x.end() != records[37].offset {
+		t.Errorf("%d files, end %d", len(x.files), x.end())
+	}
+}
+
+func TestIndexGoesOnWhenThereIsSpaceAgain(t *testing.T) {
+	d := simdisk.New()
+	d.SetCapacity(1 << 40)
+	x := openTestIndex(t, d, 10, 30)
+	records := randomKeyed(rand.New(rand.NewPCG(1, 1)), 200)
+	failed := 0
+	for i, r := range records {
+		if i%7 == 0 {
+			d.Inject(simdisk.Fault{Op: []simdisk.Op{simdisk.OpAllocate, simdisk.OpCreate}[i%2], Err: syscall.ENOSPC})
+		}
+		for {
+			err := x.put(r.offset, r.time, r.hashes)
+			if err == nil {
+				break
+			}
+			if failed++; !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			if x.end() > r.offset {
+				t.Fatal("the record that failed counts as put")
+			}
+		}
+	}
+	if failed < 10 {
+		t.Errorf("only %d puts failed", failed)
+	}
+	checkIndex(t, x, records)
+}
+
+func TestIndexDeletesWhatIsNoIndexFile(t *testing.T) {
+	d := simdisk.New()
+	x := openTestIndex(t, d, 10, 20)
+	var records []keyed
+	for i := range int64(50) {
+		records = append(records, keyed{i * 100, 1_700_000_000_000 + i*1000, []int32{int32(i), 1000}})
+	}
+	putAll(t, x, records)
+	if _, _, err := x.flush(true); err != nil {
+		t.Fatal(err)
+	}
+	names := dirFiles(d, "/store/index")
+	spoil := map[string]func(d *simdisk.Sim, name string){
+		"short":    func(d *simdisk.Sim, name string) { d.WriteFile(name, make([]byte, 37), time.Now()) },
+		"empty":    func(d *simdisk.Sim, name string) { d.WriteFile(name, nil, time.Now()) },
+		"odd size": func(d *simdisk.Sim, name string) { d.WriteFile(name, make([]byte, 4321), time.Now()) },
+		"zeros":    func(d *simdisk.Sim, name string) { d.Edit(name, func(b []byte) { clear(b) }) },
+		"count":    func(d *simdisk.Sim, name string) { d.Edit(name, func(b []byte) { b[36] = 1 }) },
+	}
+	for what, fn := range spoil {
+		for i := 1; i < len(names); i++ {
+			c := d.Restart()
+			fn(c, names[i])
+			c.WriteFile("/store/index/notes.txt", []byte("not ours"), time.Now())
+			x := openTestIndex(t, c, 10, 20)
+			if len(x.files) != i && what != "zeros" || len(x.files) > i+1 {
+				t.Errorf("%s: file %d of %d: %d were kept", what, i, len(names), len(x.files))
+			}
+			for _, r := range records {
+				if r.offset >= x.end() {
+					putAll(t, x, []keyed{r})
+				}
+			}
+			got, err := x.find(1000, 0, 1<<62, 1000, nil)
+			if err != nil || len(got) != len(records) {
+				t.Errorf("%s: file %d: %d of %d records found after rebuilding (%v)", what, i, len(got), len(records), err)
+			}
+			if c.ReadFile("/store/index/notes.txt") == nil {
+				t.Error("a file that is not ours was deleted")
+			}
+			d = d.Restart()
+		}
+	}
+}
+
+func TestIndexFollowsTheLogsMinimum(t *testing.T) {
+	d := simdisk.New()
+	x := openTestIndex(t, d, 10, 20)
+	records := randomKeyed(rand.New(rand.NewPCG(3, 1)), 300)
+	putAll(t, x, records)
+	if _, _, err := x.flush(false); err != nil {
+		t.Fatal(err)
+	}
+	n := len(x.files)
+	if err := x.dropBelow(records[150].offset); err != nil {
+		t.Fatal(err)
+	}
+	if len(x.files) >= n || x.files[0].h.endOffset < records[150].offset {
+		t.Errorf("%d of %d files left, the first ends at %d", len(x.files), n, x.files[0].h.endOffset)
+	}
+	for i := range int32(60) {
+		got, err := x.find(i*7919, 0, 1<<62, 1000, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range findAll(records[150:], i*7919) {
+			if !slices.Contains(got, want) {
+				t.Fatalf("%d is gone", want)
+			}
+		}
+	}
+	if err := x.dropBelow(1 << 60); err != nil || len(x.files) != 1 || len(dirFiles(d, "/store/index")) != 1 {
+		t.Errorf("%v, %d files left", err, len(x.files))
+	}
+}
+
+// Readers run beside the writer, the flusher and the deletion; the race detector
+// watches, and every record found must have the hash.
+func TestIndexReadersBesideTheWriter(t *testing.T) {
+	x := openTestIndex(t, simdisk.New(), 50, 200)
+	records := randomKeyed(rand.New(rand.NewPCG(4, 1)), 3000)
+	byOffset := map[int64][]int32{}
+	for _, r := range records {
+		byOffset[r.offset] = r.hashes
+	}
+	turn := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 9))
+			for range turn {
+				hash := int32(r.IntN(60)) * 7919
+				got, err := x.find(hash, 0, 1<<62, 50, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, at := range got {
+					if !slices.Contains(byOffset[at], hash) {
+						t.Errorf("the record at %d has no key of hash %d", at, hash)
+					}
+				}
+			}
+		})
+	}
+	for i, r := range records {
+		if err := x.put(r.offset, r.time, r.hashes); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 {
+			turn <- struct{}{}
+		}
+		if i%100 == 0 {
+			if _, _, err := x.flush(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%500 == 499 {
+			if err := x.dropBelow(records[i-400].offset); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	close(turn)
+	wg.Wait()
+}
+
+func TestIndexPutAllocatesNothing(t *testing.T) {
+	x := openTestIndex(t, simdisk.New(), 1000, 1_000_000)
+	at, hashes := int64(0), []int32{1, 2}
+	n := testing.AllocsPerRun(1000, func() {
+		at += 100
+		hashes[0], hashes[1] = int32(at), int32(at*7)
+		if err := x.put(at, 1_700_000_000_000+at, hashes); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a put", n)
+	}
+}
+
+func BenchmarkIndexPut(b *testing.B) {
+	dir := b.TempDir()
+	x, err := openIndex(segment.Disk{}, dir, defaultHashSlots, defaultIndexEntries, time.Now, zap.NewNop())
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	hashes := make([]int32, 128)
+	at := int64(0)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i += 2 {
+		if i %= len(hashes); i == 0 {
+			for j := range hashes {
+				hashes[j] = r.Int32()
+			}
+			x.warm(hashes)
+		}
+		at += 1200
+		if err := x.put(at, 1_700_000_000_000+at, hashes[i:i+2]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2, "ns/key")
+	if err := x.close(); err != nil {
+		b.Fatal(err)
+	}
+}
