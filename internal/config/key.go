@@ -13,9 +13,9 @@ const (
 type Effect uint8
 
 const (
-	Works    Effect = iota
-	NotYet          // the feature is missing: a warning when the value asks for it
-	NoEffect        // the original's thread pools, page counts and buffers: nothing here has them
+	Works    Effect = iota // honoured
+	NotYet                 // the feature is missing: a warning when the value asks for it
+	NoEffect               // the original's thread pools, page counts and buffers: nothing here has them
 )
 
 // Key is one row of a role's table. Names, defaults and ranges are those of
