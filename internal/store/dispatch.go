@@ -1,0 +1,466 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/failpoint"
+	"gomq/internal/message"
+	"gomq/internal/store/segment"
+)
+
+const (
+	// maxHanded bounds what is handed over in memory, in records. Beyond it the
+	// reader reads the log again.
+	maxHanded = 128 << 10
+	// gather is how long the indexer waits for company after the first record,
+	// and enough is how many make it start at once.
+	gather = 2 * time.Millisecond
+	enough = 512
+	// indexRetry is how long the indexer waits for space.
+	indexRetry = time.Second
+)
+
+// hashSign stands between topic and key in what the index hashes.
+var hashSign = []byte("#")
+
+// handover is what those who make records visible leave for those who come after
+// them: the dispatcher, the indexer and the checkpoint.
+type handover struct {
+	mu    sync.Mutex
+	end   int64 // offset in the log below which everything is visible
+	time  int64 // store time of the last record below end
+	count census
+
+	grown []*Queue // have grown since the dispatcher looked
+
+	keyed []handed // for the indexer, in the order of the log
+	keys  []int32
+	lost  int64 // from here on the indexer has to read the log, -1 = no
+
+	dirty []*Queue // have entries that are not synced
+	names []*Queue // have files whose names are not synced
+
+	kept     []kept // SYNC_FLUSH: appended and not yet visible
+	keptKeys []int32
+	keptLost int64 // from here on the flusher has to read the log, -1 = no
+	keptEnd  int64 // end of what was not kept
+}
+
+// handed is a record for the indexer.
+type handed struct {
+	offset, time int64
+	keys         int32
+}
+
+// kept is a record on its way to the disk.
+type kept struct {
+	q        *Queue
+	at       int64 // in the queue
+	u        unit
+	time     int64
+	keys     int32
+	hasEntry bool
+}
+
+// census counts what the queues hold. It goes into the checkpoint, so that the
+// loss of a queue's files is noticed.
+type census struct {
+	queues  int64 // that have had a message
+	entries int64 // sum of their ends
+}
+
+func (c *census) add(off int64) {
+	if off == 0 {
+		c.queues++
+	}
+	c.entries++
+}
+
+func (c *census) drop(q *Queue) {
+	if n := q.max.Load(); n > 0 {
+		c.queues--
+		c.entries -= n
+	}
+}
+
+// note books an entry that has been written at offset off of q and shows it to
+// readers. Held: hand.mu.
+func (h *handover) note(q *Queue, off int64) {
+	if q.gone.Load() {
+		return
+	}
+	h.count.add(off)
+	if !q.dirty {
+		q.dirty, q.dirtyMin = true, off
+		h.dirty = append(h.dirty, q)
+	}
+	q.max.Store(off + 1)
+	if !q.noted.Load() {
+		q.noted.Store(true)
+		h.grown = append(h.grown, q)
+	}
+}
+
+// index hands a record's keys over. Held: hand.mu.
+func (h *handover) index(offset, time int64, keys []int32) {
+	switch {
+	case h.lost >= 0:
+	case len(h.keyed) >= maxHanded:
+		h.lost = offset
+	default:
+		h.keyed = append(h.keyed, handed{offset: offset, time: time, keys: int32(len(keys))})
+		h.keys = append(h.keys, keys...)
+	}
+}
+
+// noteName books that q has new files. Held: the put lock.
+func (s *Store) noteName(q *Queue) {
+	s.hand.mu.Lock()
+	if !q.newName {
+		q.newName = true
+		s.hand.names = append(s.hand.names, q)
+	}
+	s.hand.mu.Unlock()
+}
+
+// publishNow makes a batch visible that has just been appended. Held: the put
+// lock.
+func (s *Store) publishNow(b *Batch) error {
+	err := segment.Guard(func() error {
+		for i := range b.items {
+			it := &b.items[i]
+			if !it.counted || it.placed.Err != nil {
+				continue
+			}
+			if err := it.q.put(it.placed.QueueOffset, unit{it.placed.Offset, it.size, it.tags}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	h := &s.hand
+	h.mu.Lock()
+	keys := b.keys
+	for i := range b.items {
+		it := &b.items[i]
+		mine := keys[:it.keys]
+		keys = keys[it.keys:]
+		if it.placed.Err != nil {
+			continue
+		}
+		if it.counted {
+			h.note(it.q, it.placed.QueueOffset)
+		}
+		h.index(it.placed.Offset, it.placed.StoreTime, mine)
+	}
+	h.end, h.time = s.tail.off, s.tail.time
+	h.mu.Unlock()
+	failpoint.Hit("dispatch")
+	s.Dispatched.Advance(s.tail.off)
+	return nil
+}
+
+// keep leaves a batch for the flusher. Held: the put lock.
+func (s *Store) keep(b *Batch) {
+	h := &s.hand
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	keys := b.keys
+	for i := range b.items {
+		it := &b.items[i]
+		mine := keys[:it.keys]
+		keys = keys[it.keys:]
+		if it.placed.Err != nil {
+			continue
+		}
+		if h.keptLost < 0 && len(h.kept) >= maxHanded {
+			h.keptLost = it.placed.Offset
+		}
+		if h.keptLost >= 0 {
+			continue
+		}
+		h.kept = append(h.kept, kept{q: it.q, at: it.placed.QueueOffset, u: unit{it.placed.Offset, it.size, it.tags},
+			time: it.placed.StoreTime, keys: it.keys, hasEntry: it.counted})
+		h.keptKeys = append(h.keptKeys, mine...)
+	}
+	h.keptEnd = s.tail.off
+}
+
+// shower makes records visible once they are on the disk (SYNC_FLUSH). It
+// belongs to the flusher.
+type shower struct {
+	s    *Store
+	due  []kept
+	keys []int32
+}
+
+// upTo makes everything visible that lies below end in the log.
+func (w *shower) upTo(end, time int64) error {
+	s, h := w.s, &w.s.hand
+	h.mu.Lock()
+	w.due, w.keys = append(w.due, h.kept...), append(w.keys, h.keptKeys...)
+	h.kept, h.keptKeys = h.kept[:0], h.keptKeys[:0]
+	lost := h.keptLost
+	if lost >= 0 && lost < end {
+		if h.keptEnd <= end {
+			h.keptLost = -1
+		} else {
+			h.keptLost = end
+		}
+	}
+	h.mu.Unlock()
+	n := 0
+	for n < len(w.due) && w.due[n].u.offset < end {
+		n++
+	}
+	reached := end
+	if lost >= 0 && lost < end {
+		reached = lost
+	}
+	if err := w.show(w.due[:n], reached, time); err != nil {
+		return err
+	}
+	w.due = w.due[:copy(w.due, w.due[n:])]
+	if reached < end {
+		if err := w.reread(reached, end); err != nil {
+			return err
+		}
+	}
+	failpoint.Hit("dispatch")
+	s.Dispatched.Advance(end)
+	return nil
+}
+
+// show writes the entries of some records and hands their keys over; then
+// everything below end is visible.
+func (w *shower) show(due []kept, end, time int64) error {
+	err := segment.Guard(func() error {
+		for i := range due {
+			k := &due[i]
+			if !k.hasEntry || k.q.gone.Load() {
+				continue
+			}
+			if err := k.q.put(k.at, k.u); err != nil && !k.q.gone.Load() {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	h := &w.s.hand
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var used int32
+	for i := range due {
+		k := &due[i]
+		if k.hasEntry {
+			h.note(k.q, k.at)
+		}
+		h.index(k.u.offset, k.time, w.keys[used:used+k.keys])
+		used += k.keys
+	}
+	w.keys = w.keys[:copy(w.keys, w.keys[used:])]
+	h.end, h.time = end, time
+	return nil
+}
+
+// reread shows what was too much to be kept in memory, from the log.
+func (w *shower) reread(from, to int64) error {
+	var one [1]kept
+	_, err := w.s.eachRecord(from, to, false, func(at int64, r message.Record) error {
+		q := w.s.Queue(r.Topic(), r.QueueID())
+		if q == nil {
+			return fmt.Errorf("the record at %d names the topic %q", at, r.Topic())
+		}
+		one[0] = kept{q: q, at: r.QueueOffset(), u: unit{at, r.Size(), q.code(r, message.TagsCode(r.Props()))}, time: r.StoreTime()}
+		tx := r.SysFlag() & message.TxMask
+		one[0].hasEntry = tx == 0 || tx == message.Commit
+		if w.s.o.IndexEnabled && tx != message.Rollback {
+			before := len(w.keys)
+			w.keys = appendKeyHashes(w.keys, q.keyHash, r.Props())
+			one[0].keys = int32(len(w.keys) - before)
+		}
+		return w.show(one[:], at+int64(r.Size()), r.StoreTime())
+	})
+	return err
+}
+
+// wake is a waiter that wakes a goroutine of the store.
+type wake chan struct{}
+
+// Done wakes; it never blocks.
+func (w wake) Done(error) {
+	select {
+	case w <- struct{}{}:
+	default:
+	}
+}
+
+// dispatch tells of queues that have grown, and the indexer of work.
+func (s *Store) dispatch(ctx context.Context) error {
+	w := make(wake, 1)
+	var grown []*Queue
+	for {
+		seen := s.Dispatched.Load()
+		h := &s.hand
+		h.mu.Lock()
+		grown, h.grown = h.grown, grown[:0]
+		work := len(h.keyed)
+		h.mu.Unlock()
+		fn := s.onArrive.Load()
+		for i, q := range grown {
+			// First the flag, then the end: who raises it after that notes it again.
+			q.noted.Store(false)
+			if fn != nil {
+				(*fn)(q, q.Max())
+			}
+			grown[i] = nil
+		}
+		s.indexWake.Done(nil)
+		if work >= enough {
+			s.indexNow.Done(nil)
+		}
+		s.Dispatched.When(seen+1, time.Time{}, w)
+		select {
+		case <-w:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// indexing writes the keys of visible records to the index, in batches.
+func (s *Store) indexing(ctx context.Context) error {
+	var in indexBatch
+	for {
+		select {
+		case <-s.indexWake:
+		case <-ctx.Done():
+			return nil
+		}
+		if !s.pause(ctx, gather, s.indexNow) {
+			return nil
+		}
+		for more := true; more; {
+			var err error
+			more, err = s.indexSome(ctx, &in)
+			if err == nil {
+				continue
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			if !isShortage(err) {
+				s.fail(fmt.Errorf("the index: %w", err))
+				return nil
+			}
+			s.zlog.Warn("no space for the index; messages are stored and will be found by key when there is some", zap.Error(err))
+			if !s.pause(ctx, indexRetry, nil) {
+				return nil
+			}
+			more = true
+		}
+	}
+}
+
+// pause waits until d has passed or now delivers; false means that the store
+// stops.
+func (s *Store) pause(ctx context.Context, d time.Duration, now <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-now:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// indexBatch is what the indexer works on.
+type indexBatch struct {
+	keyed []handed
+	keys  []int32
+}
+
+// indexSome indexes what has been handed over, or reads the log where that was
+// too much. It returns whether there is more already. After an error it goes on
+// with the same record.
+func (s *Store) indexSome(ctx context.Context, in *indexBatch) (more bool, err error) {
+	h := &s.hand
+	h.mu.Lock()
+	in.keyed, h.keyed = h.keyed, in.keyed[:0]
+	in.keys, h.keys = h.keys, in.keys[:0]
+	lost, end := h.lost, h.end
+	h.lost = -1
+	h.mu.Unlock()
+	if !s.o.IndexEnabled {
+		s.Indexed.Advance(end)
+		return false, nil
+	}
+	at, err := s.indexHanded(in)
+	if err == nil && lost >= 0 {
+		at, err = s.reindex(ctx, lost, end)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		// What has been handed over since lies behind: the log has it all.
+		h.keyed, h.keys, h.lost = h.keyed[:0], h.keys[:0], at
+		return true, err
+	}
+	s.Indexed.Advance(end)
+	return len(h.keyed) >= enough || h.lost >= 0, nil
+}
+
+// indexHanded indexes a batch; on an error it says at which record.
+func (s *Store) indexHanded(in *indexBatch) (at int64, err error) {
+	keys := in.keys
+	for i := range in.keyed {
+		k := &in.keyed[i]
+		if err := s.index.put(k.offset, k.time, keys[:k.keys]); err != nil {
+			return k.offset, err
+		}
+		keys = keys[k.keys:]
+	}
+	return 0, nil
+}
+
+// reindex indexes a part of the log that was not handed over; on an error it says
+// where to go on.
+func (s *Store) reindex(ctx context.Context, from, to int64) (at int64, err error) {
+	var keys []int32
+	at = max(from, s.MinOffset())
+	_, err = s.eachRecord(at, to, false, func(off int64, r message.Record) error {
+		at = off
+		keys = keys[:0]
+		if r.SysFlag()&message.TxMask != message.Rollback {
+			keys = appendKeyHashes(keys, s.keyHashOf(r), r.Props())
+		}
+		if err := s.index.put(off, r.StoreTime(), keys); err != nil {
+			return err
+		}
+		s.Indexed.Advance(off)
+		return ctx.Err()
+	})
+	return at, err
+}
+
+// keyHashOf is the hash with which those of the record's keys begin.
+func (s *Store) keyHashOf(r message.Record) int32 {
+	if q := s.queues.get(r.Topic(), r.QueueID()); q != nil {
+		return q.keyHash
+	}
+	return message.HashMore(message.HashCode(r.Topic()), hashSign)
+}
