@@ -103,6 +103,10 @@ func StartBroker(t testing.TB, namesrv string, c Config) *Server {
 		"mappedFileSizeCommitLog":    fmt.Sprint(16 << 20),
 		"mappedFileSizeConsumeQueue": fmt.Sprint(20 * 20000),
 		"diskMaxUsedSpaceRatio":      "95",
+		// A machine that many tests share is slow at times; refusals for that
+		// are tested where they are meant.
+		"waitTimeMillsInSendQueue":    "20000",
+		"osPageCacheBusyTimeOutMills": "20000",
 	})
 	if namesrv != "" && s.Props["namesrvAddr"] == "" {
 		s.Props["namesrvAddr"] = namesrv

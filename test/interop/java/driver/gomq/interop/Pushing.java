@@ -14,7 +14,7 @@ import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** push: a push consumer whose messages are events. assigned: the queues that it holds now. */
+/** push: a push consumer whose messages are events. assigned: the queues that it holds now. persist: commits at once. */
 final class Pushing {
     private final Driver driver;
     private final Map<String, DefaultMQPushConsumer> consumers = new ConcurrentHashMap<>();
@@ -26,6 +26,10 @@ final class Pushing {
     void register() {
         driver.verbs.put("push", this::start);
         driver.verbs.put("assigned", this::assigned);
+        driver.verbs.put("persist", a -> {
+            need(a).getDefaultMQPushConsumerImpl().persistConsumerOffset();
+            return Json.of();
+        });
     }
 
     private Map<String, Object> start(Args a) throws Exception {
@@ -35,6 +39,7 @@ final class Pushing {
         c.setInstanceName(name);
         c.setVipChannelEnabled(false);
         c.setPollNameServerInterval(a.number("poll", 1000));
+        c.setHeartbeatBrokerInterval(a.number("heartbeat", 2000));
         c.setConsumeThreadMin(2);
         c.setConsumeThreadMax(2);
         c.setConsumeFromWhere(ConsumeFromWhere.valueOf(a.get("from", "CONSUME_FROM_FIRST_OFFSET")));
@@ -78,10 +83,7 @@ final class Pushing {
     }
 
     private Map<String, Object> assigned(Args a) {
-        DefaultMQPushConsumer c = consumers.get(a.need("name"));
-        if (c == null) {
-            throw new IllegalArgumentException("no consumer " + a.need("name"));
-        }
+        DefaultMQPushConsumer c = need(a);
         List<Object> list = new ArrayList<>();
         for (MessageQueue q : c.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet()) {
             if (q.getTopic().equals(a.need("topic"))) {
@@ -89,5 +91,13 @@ final class Pushing {
             }
         }
         return Json.of("queues", list);
+    }
+
+    private DefaultMQPushConsumer need(Args a) {
+        DefaultMQPushConsumer c = consumers.get(a.need("name"));
+        if (c == null) {
+            throw new IllegalArgumentException("no consumer " + a.need("name"));
+        }
+        return c;
     }
 }
