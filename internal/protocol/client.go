@@ -60,7 +60,7 @@ func ParseHeartbeat(body []byte) (*Heartbeat, error) {
 			case "clientid":
 				r.str(&h.ClientID)
 			case "producerdataset":
-				h.Producers = h.Producers[:0]
+				h.Producers = nil
 				r.list(func() {
 					var group string
 					r.bean(func(name []byte) {
@@ -73,7 +73,7 @@ func ParseHeartbeat(body []byte) (*Heartbeat, error) {
 					}
 				})
 			case "consumerdataset":
-				h.Consumers = h.Consumers[:0]
+				h.Consumers = nil
 				r.list(func() {
 					if c := r.consumerBeat(); c.GroupName != "" {
 						h.Consumers = append(h.Consumers, c)
@@ -102,7 +102,7 @@ func (r *reader) consumerBeat() (c ConsumerBeat) {
 		case "unitmode":
 			r.bool(&c.UnitMode)
 		case "subscriptiondataset":
-			c.Subscriptions = c.Subscriptions[:0]
+			c.Subscriptions = nil
 			r.list(func() {
 				if s := r.subscription(); s.Topic != "" {
 					c.Subscriptions = append(c.Subscriptions, s)
@@ -123,7 +123,7 @@ func (r *reader) subscription() (s Subscription) {
 		case "tagsset":
 			s.TagsSet = r.strings()
 		case "codeset":
-			s.CodeSet = s.CodeSet[:0]
+			s.CodeSet = nil
 			r.list(func() {
 				var code int32
 				r.int32(&code)

@@ -365,11 +365,12 @@ func (r *reader) float(v *float64) {
 		return
 	}
 	x, err := strconv.ParseFloat(string(t), 64)
-	if err != nil && !math.IsInf(x, 0) {
+	switch {
+	case err != nil && !math.IsInf(x, 0):
 		r.fail("%.40q is no number", t)
-		return
+	case !math.IsInf(x, 0) && !math.IsNaN(x): // Java writes null for those
+		*v = x
 	}
-	*v = x
 }
 
 // enum reads one of names or its ordinal; "" for what is neither.

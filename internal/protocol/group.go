@@ -40,7 +40,7 @@ func ParseGroupTable(b []byte) (map[string]GroupConfig, DataVersion, error) {
 }
 
 func (r *reader) group(name string) GroupConfig {
-	g := GroupConfig{GroupName: name, ConsumeEnable: true, ConsumeFromMinEnable: true, ConsumeBroadcastEnable: true,
+	g := GroupConfig{ConsumeEnable: true, ConsumeFromMinEnable: true, ConsumeBroadcastEnable: true,
 		RetryQueueNums: 1, RetryMaxTimes: 16, WhichBrokerWhenConsumeSlowly: 1, NotifyConsumerIdsChangedEnable: true}
 	r.bean(func(name []byte) {
 		switch string(name) {
@@ -64,6 +64,9 @@ func (r *reader) group(name string) GroupConfig {
 			r.bool(&g.NotifyConsumerIdsChangedEnable)
 		}
 	})
+	if g.GroupName == "" {
+		g.GroupName = name
+	}
 	return g
 }
 

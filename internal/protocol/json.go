@@ -110,6 +110,7 @@ func (s *headerScan) object(c *Command) error {
 			}
 		case "extFields":
 			if s.b[s.i] != '{' {
+				c.ext, c.hasExt = c.ext[:0], false
 				err = s.skip()
 			} else {
 				s.i++

@@ -55,7 +55,7 @@ func (r *reader) topicTableMember(name []byte, t map[string]TopicConfig, v *Data
 }
 
 func (r *reader) topic(name string) TopicConfig {
-	c := TopicConfig{TopicName: name, ReadQueueNums: 16, WriteQueueNums: 16, Perm: 6, TopicFilterType: filterTypes[0]}
+	c := TopicConfig{ReadQueueNums: 16, WriteQueueNums: 16, Perm: 6, TopicFilterType: filterTypes[0]}
 	r.bean(func(name []byte) {
 		switch string(name) {
 		case "topicname":
@@ -76,6 +76,9 @@ func (r *reader) topic(name string) TopicConfig {
 			r.bool(&c.Order)
 		}
 	})
+	if c.TopicName == "" {
+		c.TopicName = name
+	}
 	return c
 }
 
