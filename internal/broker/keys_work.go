@@ -20,7 +20,7 @@ func replicationKeys(o *Options) config.Section {
 		{Name: "haSlaveFallbehindMax", Field: &o.HASlaveFallbehindMax, Default: "268435456", Unit: "B", Range: "0..", Change: config.Hot, Tier: 2, Effect: config.NotYet,
 			Aliases: []config.Alias{{Name: "haMaxGapNotInSync", Quiet: true}},
 			Doc:     "A slave further behind does not count for SYNC_MASTER."},
-		{Name: "slaveTimeout", Field: &o.SlaveTimeout, Default: "3000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 2,
+		{Name: "slaveTimeout", Field: &o.SlaveTimeout, Default: "3000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 2, Effect: config.NotYet,
 			Doc: "A send to a SYNC_MASTER is answered FLUSH_SLAVE_TIMEOUT after this time; its message stays stored."},
 		{Name: "haPeers", Field: &o.HAPeers, Check: checkPeers, Tier: 2, Effect: config.NotYet,
 			Doc: "gomq's own: addresses or networks of slaves that count for SYNC_MASTER without being registered, with ; between them."},
