@@ -23,6 +23,7 @@ import (
 	"gomq/internal/config"
 	"gomq/internal/remoting"
 	"gomq/internal/store"
+	"gomq/internal/store/segment"
 	"gomq/internal/task"
 )
 
@@ -31,6 +32,7 @@ type Broker struct {
 	live  *config.Live[Options]
 	log   *zap.Logger
 	group *task.Group // the periodic tasks and the wakers of pulls
+	with  seams
 
 	store     *store.Store
 	topics    *meta.Topics
@@ -70,6 +72,17 @@ type Broker struct {
 // Errors are sentences that say what to do: a port in use, a store that is locked
 // or damaged, a table that does not parse, a role that gomq does not have yet.
 func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg prometheus.Registerer) (*Broker, error) {
+	return start(ctx, live, log, reg, seams{now: time.Now, memory: machineMemory()})
+}
+
+// seams are what a test puts in the place of the machine.
+type seams struct {
+	now    func() time.Time
+	memory int64      // bytes the machine has
+	fs     segment.FS // under the store; nil is the disk
+}
+
+func start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg prometheus.Registerer, with seams) (*Broker, error) {
 	if log == nil {
 		log = zap.NewNop()
 	}
@@ -77,7 +90,7 @@ func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 	if o.BrokerRole == Slave {
 		return nil, fmt.Errorf("brokerRole=SLAVE: replication is %s, a slave would serve nothing; start it as a master of its own or wait for the version that has it", notYet)
 	}
-	b := &Broker{live: live, log: log, done: make(chan struct{})}
+	b := &Broker{live: live, log: log, with: with, done: make(chan struct{})}
 	if err := b.open(ctx, o, reg); err != nil {
 		b.close(context.WithoutCancel(ctx))
 		return nil, err
@@ -89,9 +102,15 @@ func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 // open begins everything in order.
 func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer) (err error) {
 	b.group = task.NewGroup(context.WithoutCancel(ctx), b.log, nil)
-	b.stats = newStats(time.Now)
+	b.stats = newStats(b.with.now)
 	b.producers, b.consumers = clients.NewProducers[*remoting.Conn](), clients.NewConsumers[*remoting.Conn]()
-	if b.store, err = store.Open(ctx, storeOptions(o), b.log, reg); err != nil {
+	so := storeOptions(o)
+	so.FS = b.with.fs
+	var storeReg prometheus.Registerer
+	if reg != nil {
+		storeReg = prometheus.WrapRegistererWith(nodeLabels(o), reg)
+	}
+	if b.store, err = store.Open(ctx, so, b.log, storeReg); err != nil {
 		return err
 	}
 	if err = b.load(o); err != nil {
@@ -127,13 +146,13 @@ func (b *Broker) load(o *Options) (err error) {
 		return fmt.Errorf("making the directory of the tables: %w", err)
 	}
 	limits := meta.TopicLimits{Topics: func() int { return b.live.Load().MaxTopics }, Queues: func() int32 { return b.live.Load().MaxQueuesPerTopic }}
-	if b.topics, err = meta.LoadTopics(configFile(o, "topics.json"), topicDefaults(o).BuiltinTopics(), limits, time.Now); err != nil {
+	if b.topics, err = meta.LoadTopics(configFile(o, "topics.json"), topicDefaults(o).BuiltinTopics(), limits, b.with.now); err != nil {
 		return err
 	}
 	if b.offsets, err = meta.LoadOffsets(configFile(o, "consumerOffset.json")); err != nil {
 		return err
 	}
-	b.groups, err = meta.LoadGroups(configFile(o, "subscriptionGroup.json"), func() int { return b.live.Load().MaxGroups }, time.Now)
+	b.groups, err = meta.LoadGroups(configFile(o, "subscriptionGroup.json"), func() int { return b.live.Load().MaxGroups }, b.with.now)
 	return err
 }
 
@@ -147,12 +166,12 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	b.send = &sender{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, create: create, stats: b.stats,
 		storeAt: at, sync: o.FlushDiskType == SyncFlush, refused: newRefusals(metrics)}
 	b.pull = &puller{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, consumers: b.consumers,
-		lane: b.lanes.pull, stats: b.stats, memory: machineMemory(), parking: parking{held: hold.New[*store.Queue, *parked](maxParked, time.Now()), group: b.group}}
+		lane: b.lanes.pull, stats: b.stats, memory: b.with.memory, parking: parking{held: hold.New[*store.Queue, *parked](maxParked, time.Now()), group: b.group}}
 	b.offset = &offsetDesk{log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, pulls: b.pull}
 	b.query = &queryDesk{live: b.live, log: b.log, store: b.store}
 	b.clients = &clientDesk{live: b.live, log: b.log, topics: b.topics, groups: b.groups, producers: b.producers, consumers: b.consumers,
-		create: create, notify: &notifier{log: b.log}, now: time.Now}
-	b.locks = newLockDesk(time.Now)
+		create: create, notify: &notifier{log: b.log}, now: b.with.now}
+	b.locks = newLockDesk(b.with.now)
 	b.topicAdmin = &topicDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, names: b.names, pulls: b.pull, stats: b.stats}
 	b.groupAdmin = &groupDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, producers: b.producers, consumers: b.consumers, stats: b.stats}
 	b.brokerAdmin = &brokerDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, names: b.names, stats: b.stats, send: b.send, lanes: b.lanes}

@@ -38,21 +38,21 @@ var metricLabels = []struct {
 	{"rocketmq_producer_connections", "Connections of producers.", []string{"language", "version", "protocol_type"}},
 	{"rocketmq_consumer_connections", "Connections of consumers.", []string{"consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"}},
 	{"rocketmq_consumer_lag_messages", "Messages stored and not yet committed by the group.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
-	{"rocketmq_storage_size", "Bytes of the log.", []string{"storage_type", "storage_medium"}},
-	{"rocketmq_storage_flush_behind_bytes", "Bytes stored and not yet on the disk.", []string{"storage_type", "storage_medium"}},
-	{"rocketmq_storage_dispatch_behind_bytes", "Bytes stored and not yet in their queues.", []string{"storage_type", "storage_medium"}},
-	{"rocketmq_storage_message_reserve_time", "Age of the oldest message in milliseconds.", []string{"storage_type", "storage_medium"}},
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
 	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
 	{"gomq_nameserver_up", "1: the nameserver has taken the last registration.", []string{"nameserver"}},
 }
 
+// nodeLabels are what all of RocketMQ 5's metrics carry.
+func nodeLabels(o *Options) prometheus.Labels {
+	return prometheus.Labels{"cluster": o.BrokerClusterName, "node_type": "broker", "node_id": o.BrokerName}
+}
+
 func newCollector(b *Broker) *collector {
 	o := b.live.Load()
 	c := &collector{b: b, desc: map[string]*prometheus.Desc{}}
-	own := prometheus.Labels{"cluster": o.BrokerClusterName, "node_type": "broker", "node_id": o.BrokerName}
 	for _, m := range metricLabels {
-		c.desc[m.name] = prometheus.NewDesc(m.name, m.help, m.labels, own)
+		c.desc[m.name] = prometheus.NewDesc(m.name, m.help, m.labels, nodeLabels(o))
 	}
 	return c
 }
@@ -85,7 +85,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		n.mu.Unlock()
 		gauge("gomq_nameserver_up", float64(btoi(up)), n.addr)
 	}
-	c.storage(gauge)
 	c.traffic(ch)
 	c.connections(gauge)
 	c.lag(gauge)
@@ -110,18 +109,6 @@ func (c *collector) isSystem(topic string) string { return yesNo(systemTopic(top
 func systemGroup(group string) string { return yesNo(strings.HasPrefix(group, "CID_RMQ_SYS_")) }
 
 func isRetry(topic string) string { return yesNo(strings.HasPrefix(topic, message.RetryPrefix)) }
-
-func (c *collector) storage(gauge func(string, float64, ...string)) {
-	s := c.b.store
-	gauge("rocketmq_storage_size", float64(s.MaxOffset()-s.MinOffset()), "local", "disk")
-	gauge("rocketmq_storage_flush_behind_bytes", float64(s.Undurable()), "local", "disk")
-	gauge("rocketmq_storage_dispatch_behind_bytes", float64(max(s.Appended.Load()-s.Dispatched.Load(), 0)), "local", "disk")
-	age := 0.0
-	if at := c.b.brokerAdmin.earliest(); at > 0 {
-		age = float64(max(c.b.stats.now().UnixMilli()-at, 0))
-	}
-	gauge("rocketmq_storage_message_reserve_time", age, "local", "disk")
-}
 
 // traffic gives the counters by topic and by group.
 func (c *collector) traffic(ch chan<- prometheus.Metric) {
