@@ -24,6 +24,9 @@ type Rules struct {
 	Groups  []string
 	// Lookups: every acknowledged message was looked for by key and by id.
 	Lookups bool
+	// Resends is how often the client may have re-sent an attempt by itself,
+	// with the same body.
+	Resends int
 	// PlannedSends and PlannedKills are what the test set out to do; a run
 	// that did less than nine tenths of it proves nothing.
 	PlannedSends, PlannedKills int
@@ -316,8 +319,8 @@ func (j *judge) copies() {
 		for _, i := range j.sweeps[node] {
 			a := j.events[i].Attempt
 			copies[a.ID]++
-			if count[a]++; count[a] == 2 {
-				j.found("I6", i, "copies: %v is stored more than once (%s)", a, node)
+			if count[a]++; count[a] == 2+j.rules.Resends {
+				j.found("I6", i, "copies: %v is stored %d times (%s)", a, count[a], node)
 			}
 		}
 		if !j.rules.NoFaults || node != j.last() {

@@ -234,7 +234,7 @@ func TestPlantedViolations(t *testing.T) {
 			}
 			return ev
 		}},
-		{"copies", "I6", "more than once", nil, func(t *testing.T, ev []Event) []Event {
+		{"copies", "I6", "is stored 2 times", nil, func(t *testing.T, ev []Event) []Event {
 			i := find(t, ev, 0, func(e Event) bool { return e.Op == OpRange && e.Node == "after" && e.Queue == 0 })
 			k := find(t, ev, 10, func(e Event) bool { return e.Op == OpSweep && e.Node == "after" && e.Queue == 0 })
 			e := ev[k]

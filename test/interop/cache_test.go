@@ -158,15 +158,15 @@ func classes(t testing.TB, version string) string {
 	if !hasLite(version) {
 		sources = slices.DeleteFunc(sources, func(s string) bool { return filepath.Base(s) == "LitePulling.java" })
 	}
-	sum := sha256.New()
+	var all []byte
 	for _, s := range sources {
 		text, err := os.ReadFile(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum.Write(text)
+		all = append(all, text...)
 	}
-	name := "java-classes-" + version + "-" + hex.EncodeToString(sum.Sum(nil))[:12]
+	name := "java-classes-" + version + "-" + digest(all)
 	return cached(t, name, func(dir string) error {
 		args := append([]string{"-nowarn", "-proc:none", "-d", dir, "-cp", lib + "/*"}, sources...)
 		if out, err := exec.Command("javac", args...).CombinedOutput(); err != nil {
@@ -178,3 +178,9 @@ func classes(t testing.TB, version string) string {
 
 // hasLite says whether the client version has the lite pull consumer (since 4.6.0).
 func hasLite(version string) bool { return !strings.HasPrefix(version, "4.5.") }
+
+// digest is a short name for content.
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:6])
+}

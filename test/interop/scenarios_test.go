@@ -61,20 +61,23 @@ func (e *env) push(t testing.TB, topic, group string, args ...any) string {
 // queue is held twice.
 func (e *env) owns(t testing.TB, topic string, limit time.Duration, want map[string]int) {
 	t.Helper()
+	owns(t, e.driver, topic, limit, want)
+}
+
+func owns(t testing.TB, d *driver, topic string, limit time.Duration, want map[string]int) {
+	t.Helper()
 	harness.Eventually(t, limit, fmt.Sprintf("queues %v", want), func() bool {
-		held := map[queue]int{}
+		held := map[queue]bool{}
 		for name, n := range want {
-			queues := do[struct{ Queues []queue }](t, e.driver, "assigned", "name", name, "topic", topic).Queues
+			queues := do[struct{ Queues []queue }](t, d, "assigned", "name", name, "topic", topic).Queues
 			if len(queues) != n {
 				return false
 			}
 			for _, q := range queues {
-				held[q]++
-			}
-		}
-		for _, n := range held {
-			if n > 1 {
-				return false
+				if held[q] {
+					return false
+				}
+				held[q] = true
 			}
 		}
 		return true
