@@ -35,9 +35,10 @@ type Subscription struct {
 	ClassFilterMode bool
 }
 
-// MaxHeartbeat is how many bytes a heartbeat may have: it becomes some ten times
-// as many in memory. A client with a thousand topics sends 200 KB.
-const MaxHeartbeat = 4 << 20
+// MaxClientBody is how many bytes a heartbeat and the other bodies of clients may
+// have: a hostile one takes some twenty times as many in memory. A client with a
+// thousand topics sends 200 KB.
+const MaxClientBody = 4 << 20
 
 // The enums of a heartbeat, by Java's ordinals.
 var (
@@ -50,11 +51,8 @@ var (
 // ParseHeartbeat reads the body of a heartbeat in any client's dialect. Groups
 // and topics without a name are left out.
 func ParseHeartbeat(body []byte) (*Heartbeat, error) {
-	if len(body) > MaxHeartbeat {
-		return nil, fmt.Errorf("heartbeat: %d bytes, allowed are %d", len(body), MaxHeartbeat)
-	}
 	h := &Heartbeat{}
-	err := readBody("heartbeat", body, func(r *reader) {
+	err := readClientBody("heartbeat", body, func(r *reader) {
 		r.bean(func(name []byte) {
 			switch string(name) {
 			case "clientid":
@@ -86,6 +84,13 @@ func ParseHeartbeat(body []byte) (*Heartbeat, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+func readClientBody(what string, body []byte, f func(r *reader)) error {
+	if len(body) > MaxClientBody {
+		return fmt.Errorf("%s: %d bytes, allowed are %d", what, len(body), MaxClientBody)
+	}
+	return readBody(what, body, f)
 }
 
 func (r *reader) consumerBeat() (c ConsumerBeat) {

@@ -222,7 +222,7 @@ func TestQuoted(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
-	for range 20000 {
+	for range 5000 {
 		b := make([]byte, r.IntN(24))
 		for i := range b {
 			b[i] = byte('a' + r.IntN(26))

@@ -36,7 +36,7 @@ type ClientCheck struct {
 // ParseClientCheck reads the body of 46.
 func ParseClientCheck(body []byte) (ClientCheck, error) {
 	var c ClientCheck
-	err := readBody("client check", body, func(r *reader) {
+	err := readClientBody("client check", body, func(r *reader) {
 		r.bean(func(name []byte) {
 			switch string(name) {
 			case "clientid":

@@ -388,12 +388,14 @@ func (r *reader) enum(v *string, names []string) {
 	}
 }
 
-// strings reads an array of text.
+// strings reads an array of text, at most MaxTableEntries.
 func (r *reader) strings() (out []string) {
 	r.list(func() {
 		var v string
 		r.str(&v)
-		out = append(out, v)
+		if out = append(out, v); len(out) > MaxTableEntries {
+			r.fail("a list of more than %d texts", MaxTableEntries)
+		}
 	})
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -56,7 +57,7 @@ func TestReaderDefaults(t *testing.T) {
 	if err != nil || l.ClientID != "c" || l.Group != "g" || l.Queues != nil {
 		t.Errorf("%+v %v", l, err)
 	}
-	if _, err := ParseHeartbeat(make([]byte, MaxHeartbeat+1)); err == nil {
+	if _, err := ParseHeartbeat(make([]byte, MaxClientBody+1)); err == nil {
 		t.Error("a heartbeat above the limit was read")
 	}
 }
@@ -134,5 +135,58 @@ func TestEmptyTables(t *testing.T) {
 		if got != want {
 			t.Errorf("%s, want %s", fmt.Sprint(got), want)
 		}
+	}
+}
+
+// What a body becomes in memory is bounded by its size, whatever it says.
+func TestBodyMemory(t *testing.T) {
+	fill := func(open, piece, end string) []byte {
+		return []byte(open + strings.Repeat(piece, (1<<20)/len(piece)) + end)
+	}
+	numbered := func(open, format, end string) []byte {
+		b := []byte(open)
+		for i := 0; len(b) < 1<<20; i++ {
+			b = fmt.Appendf(b, format, i)
+		}
+		return append(b, end...)
+	}
+	for name, tc := range map[string]struct {
+		body  []byte
+		parse func([]byte) error
+	}{
+		"heartbeat groups":    {fill(`{"consumerDataSet":[`, `{"groupName":"g"},`, `]}`), func(b []byte) error { _, err := ParseHeartbeat(b); return err }},
+		"heartbeat nothings":  {fill(`{"consumerDataSet":[`, `{},`, `]}`), func(b []byte) error { _, err := ParseHeartbeat(b); return err }},
+		"heartbeat producers": {fill(`{"producerDataSet":[`, `{"groupName":1},`, `]}`), func(b []byte) error { _, err := ParseHeartbeat(b); return err }},
+		"subscriptions":       {fill(`{"consumerDataSet":[{"groupName":"g","subscriptionDataSet":[`, `{"topic":"t"},`, `]}]}`), func(b []byte) error { _, err := ParseHeartbeat(b); return err }},
+		"tags":                {fill(`{"consumerDataSet":[{"subscriptionDataSet":[{"tagsSet":[`, `"tag",`, `]}]}]}`), func(b []byte) error { _, err := ParseHeartbeat(b); return err }},
+		"names":               {numbered(`{`, `"unknown%d":[],`, `}`), func(b []byte) error { _, err := ParseHeartbeat(b); return err }},
+		"escapes":             {fill(`{"clientID":"`, `\u4e2d`, `"}`), func(b []byte) error { _, err := ParseHeartbeat(b); return err }},
+		"locks":               {fill(`{"mqSet":[`, `{},`, `]}`), func(b []byte) error { _, err := ParseLockBatch(b); return err }},
+		"registration":        {numbered(`{"topicConfigTable":{`, `%d:{},`, `}}`), func(b []byte) error { _, err := ParseRegisterBody(b); return err }},
+		"offsets":             {numbered(`{"offsetTable":{`, `%d:{},`, `}}`), func(b []byte) error { _, err := ParseOffsetTable(b); return err }},
+		"offsets of a queue":  {numbered(`{"offsetTable":{"T@G":{`, `%d:1,`, `}}}`), func(b []byte) error { _, err := ParseOffsetTable(b); return err }},
+		"route":               {fill(`{"queueDatas":[`, `{},`, `]}`), func(b []byte) error { _, err := ParseRouteData(b); return err }},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := tc.parse(tc.body); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		runtime.ReadMemStats(&after)
+		n := float64(after.TotalAlloc-before.TotalAlloc) / float64(len(tc.body))
+		t.Logf("%s: %.1f bytes allocated a byte", name, n)
+		if n > 100 {
+			t.Errorf("%s: %d bytes became %d", name, len(tc.body), after.TotalAlloc-before.TotalAlloc)
+		}
+	}
+	if _, err := ParseTopicList(fill(`{"topicList":[`, `1,`, `]}`)); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("too long a list: %v", err)
+	}
+	table := numbered(`{"topicConfigTable":{`, `%d:{},`, `}}`)
+	for i := 0; len(table) < 4<<20; i++ {
+		table = append(fmt.Appendf(table[:len(table)-2], `"t%d":{},`, i), `}}`...)
+	}
+	if _, _, err := ParseTopicTable(table); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("too many topics: %v", err)
 	}
 }

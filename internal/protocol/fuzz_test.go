@@ -178,6 +178,7 @@ func FuzzHeartbeat(f *testing.F) {
 			f.Add(body)
 		}
 	})
+	f.Add([]byte(heartbeatOfCPP))
 	f.Fuzz(func(t *testing.T, body []byte) { twice(t, bodyCodecs["34"], body) })
 }
 

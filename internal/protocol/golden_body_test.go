@@ -221,10 +221,12 @@ func TestGoldenHeartbeats(t *testing.T) {
 
 // A C++ client says enums by ordinal and numbers in quotes, and leaves out what
 // is empty (wire.md section 21; written by hand, there is no recording).
-func TestHeartbeatOfCPP(t *testing.T) {
-	got, err := ParseHeartbeat([]byte(`{"clientID":"10.0.0.9@1","consumerDataSet":[{"consumeFromWhere":4,"consumeType":1,"groupName":"G","messageModel":1,
+const heartbeatOfCPP = `{"clientID":"10.0.0.9@1","consumerDataSet":[{"consumeFromWhere":4,"consumeType":1,"groupName":"G","messageModel":1,
 		"subscriptionDataSet":[{"codeSet":["2598919"],"subString":"TagA","subVersion":"1700000000000","tagsSet":["TagA"],"topic":"T"}]},
-		{"consumeFromWhere":0,"consumeType":0,"groupName":"H","messageModel":0}]}` + "\n"))
+		{"consumeFromWhere":0,"consumeType":0,"groupName":"H","messageModel":0}]}` + "\n"
+
+func TestHeartbeatOfCPP(t *testing.T) {
+	got, err := ParseHeartbeat([]byte(heartbeatOfCPP))
 	want := &Heartbeat{ClientID: "10.0.0.9@1", Consumers: []ConsumerBeat{
 		{GroupName: "G", ConsumeType: "CONSUME_PASSIVELY", MessageModel: "CLUSTERING", ConsumeFromWhere: "CONSUME_FROM_FIRST_OFFSET",
 			Subscriptions: []Subscription{{Topic: "T", SubString: "TagA", SubVersion: 1700000000000, TagsSet: []string{"TagA"}, CodeSet: []int32{2598919}}}},

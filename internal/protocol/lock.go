@@ -17,7 +17,7 @@ type LockBatch struct {
 // empty one) there are no queues.
 func ParseLockBatch(body []byte) (*LockBatch, error) {
 	l := &LockBatch{}
-	err := readBody("lock request", body, func(r *reader) {
+	err := readClientBody("lock request", body, func(r *reader) {
 		r.bean(func(name []byte) {
 			switch string(name) {
 			case "consumergroup":

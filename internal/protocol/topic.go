@@ -17,7 +17,8 @@ type TopicConfig struct {
 	Order           bool
 }
 
-// MaxTableEntries is how many topics or groups a table that is read may have.
+// MaxTableEntries is how many topics or groups a table, and how many texts a
+// list may have that is read.
 const MaxTableEntries = 1 << 18
 
 var filterTypes = []string{"SINGLE_TAG", "MULTI_TAG"}
