@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"gomq/internal/failpoint"
@@ -111,6 +112,7 @@ type checkpointFile struct {
 	java, own segment.Handle
 	now       checkpoint // as last written
 	written   bool
+	savedLog  atomic.Int64 // the end of the log in it
 }
 
 func (o *Options) ownCheckpoint() string { return o.CheckpointFile + ".gomq" }
@@ -196,6 +198,7 @@ func (f *checkpointFile) save(c checkpoint, java javaCheckpoint) error {
 		}
 	}
 	f.now, f.written = c, true
+	f.savedLog.Store(c.log)
 	return nil
 }
 

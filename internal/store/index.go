@@ -39,7 +39,9 @@ type index struct {
 	now  func() time.Time
 	log  *zap.Logger
 
-	mu    sync.Mutex
+	flushing sync.Mutex // one flush at a time, no file goes meanwhile; before mu
+
+	mu    sync.Mutex   // guards the rest
 	files []*indexFile // oldest first; replaced, never changed, so that find can keep it
 
 	lastOffset int64 // of the record with the newest entry, -1 = none
@@ -406,8 +408,10 @@ func (x *index) makeDir() error {
 // flush makes durable what has been put. durable is the log offset below which
 // records have been, for trim and known; safeTime is for Java's checkpoint, 0 =
 // nothing new. With all set, which is for the end, the slots are made durable,
-// too, and safeTime is the time of the last record. One flush at a time.
+// too, and safeTime is the time of the last record.
 func (x *index) flush(all bool) (durable, safeTime int64, err error) {
+	x.flushing.Lock()
+	defer x.flushing.Unlock()
 	type part struct {
 		f      *indexFile
 		h      indexHeader
@@ -449,16 +453,18 @@ func (x *index) flush(all bool) (durable, safeTime int64, err error) {
 // dropBelow deletes the files all of whose records lie below logMin, but never
 // the newest one.
 func (x *index) dropBelow(logMin int64) error {
+	x.flushing.Lock()
+	defer x.flushing.Unlock()
 	x.mu.Lock()
 	n := 0
-	for n < len(x.files)-1 && x.files[n].h.endOffset < logMin && x.files[n].m == nil {
+	for n < len(x.files)-1 && x.files[n].h.endOffset < logMin {
 		n++
 	}
 	gone := x.files[:n]
 	x.files = slices.Clone(x.files[n:])
 	x.mu.Unlock()
 	for _, f := range gone {
-		if err := x.fs.Remove(f.path); err != nil {
+		if err := errors.Join(f.stop(), x.fs.Remove(f.path)); err != nil {
 			return err
 		}
 	}

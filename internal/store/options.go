@@ -35,9 +35,14 @@ type Options struct {
 	MaxHashSlots    int // default 5,000,000
 	MaxIndexEntries int // default 20,000,000
 
-	DeleteWhen     string        // hours of the day, separated by ';', default "04"
-	FileReserved   time.Duration // age at which a log file may go, default 72 h
-	DiskMaxUsedPct int           // default 75
+	DeleteWhen           string        // hours of the day, local time, separated by ';', default "04"
+	FileReserved         time.Duration // age at which a log file may go, default 72 h
+	DiskMaxUsedPct       int           // above it files past their age go at any hour; 10..95, default 75
+	DiskCleanForciblyPct int           // above it the oldest files go whatever their age; default 85
+	DiskWarningPct       int           // above it no message is taken; default 90
+	NoForcedClean        bool          // nothing goes before its age
+	RetentionInterval    time.Duration // pause between two looks at what may go, default 10 s
+	DeleteInterval       time.Duration // pause between two deletions of log files, default 100 ms
 
 	// MaxMappedQueues bounds how many queue files are mapped at a time, default
 	// 16,000 (a quarter of the usual vm.max_map_count).
@@ -82,11 +87,10 @@ func (o Options) withDefaults() (Options, error) {
 	orInt(&o.MaxMessageSize, 4<<20)
 	orInt(&o.MaxHashSlots, 5_000_000)
 	orInt(&o.MaxIndexEntries, 20_000_000)
-	orInt(&o.FileReserved, 72*time.Hour)
-	orInt(&o.DiskMaxUsedPct, 75)
 	orInt(&o.MaxMappedQueues, 16_000)
-	if o.DeleteWhen == "" {
-		o.DeleteWhen = "04"
+	o.retentionDefaults()
+	if _, err := o.retention(); err != nil {
+		return o, err
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -99,6 +103,20 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("store: mappedFileSizeCommitLog=%d is below the least of %d bytes", o.CommitLogFileSize, minLogFileSize)
 	}
 	return o, nil
+}
+
+// retentionDefaults fills in what decides about deletion.
+func (o *Options) retentionDefaults() {
+	if o.DeleteWhen == "" {
+		o.DeleteWhen = "04"
+	}
+	orInt(&o.FileReserved, 72*time.Hour)
+	orInt(&o.DiskMaxUsedPct, 75)
+	o.DiskMaxUsedPct = min(max(o.DiskMaxUsedPct, 10), 95)
+	orInt(&o.DiskCleanForciblyPct, 85)
+	orInt(&o.DiskWarningPct, 90)
+	orInt(&o.RetentionInterval, 10*time.Second)
+	orInt(&o.DeleteInterval, 100*time.Millisecond)
 }
 
 // withoutMmap says which of the two writers appends to the log.

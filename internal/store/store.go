@@ -61,6 +61,7 @@ type Store struct {
 	index      *index
 	hand       handover
 	shower     shower
+	retain     retention
 	checkpoint *checkpointFile
 	saving     sync.Mutex // one checkpoint at a time
 
