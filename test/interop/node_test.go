@@ -155,7 +155,10 @@ func nodeSend(t *testing.T, e *nodeEnv) {
 		}
 	}
 	for _, r := range results {
-		if m := byID[r.OffsetMsgID]; m.QueueID != r.Queue.QueueID || m.QueueOffset != r.QueueOffset {
+		m, ok := byID[r.OffsetMsgID]
+		if !ok {
+			t.Errorf("no message has the id %s that the producer was told", r.OffsetMsgID)
+		} else if m.QueueID != r.Queue.QueueID || m.QueueOffset != r.QueueOffset {
 			t.Errorf("told %+v, found at %d/%d", r, m.QueueID, m.QueueOffset)
 		}
 	}
@@ -232,14 +235,14 @@ func nodeTags(t *testing.T, e *nodeEnv) {
 	e.await(t, 10, 0, two)
 }
 
-// nodeRebalance: a second consumer takes half of the queues, told by the broker:
-// the client's own timer is set to a minute.
+// nodeRebalance: a second consumer takes half of the queues and gives them back.
+// These clients do not listen to the broker's notice, only to their own timer.
 func nodeRebalance(t *testing.T, e *nodeEnv) {
 	const soon = 30 * time.Second
 	topic, group := e.topic(t, "rebalance"), e.fresh("g")
-	first := e.push(t, topic, group, "rebalance", 60_000)
+	first := e.push(t, topic, group, "rebalance", 1000)
 	e.owns(t, topic, soon, map[string]int{first: 4})
-	second := e.push(t, topic, group, "rebalance", 60_000)
+	second := e.push(t, topic, group, "rebalance", 1000)
 	e.owns(t, topic, soon, map[string]int{first: 2, second: 2})
 	e.send(t, "name", e.producer, "topic", topic, "body", "m{i}", "count", 40)
 	same(t, "bodies", bodies(e.await(t, 40, arrival, first, second)), numbered("m", 40))

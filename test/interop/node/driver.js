@@ -29,7 +29,7 @@ function emit(line) {
 
 const log = {};
 for (const level of [ 'debug', 'info', 'warn', 'error' ]) {
-  log[level] = (...args) => { if (level !== 'debug') console.error(level, ...args); };
+  log[level] = (...args) => { if (level === 'warn' || level === 'error') console.error(level, ...args); };
 }
 
 function options(args, more) {
@@ -89,7 +89,7 @@ function sendResult(r) {
   const q = r.messageQueue || {};
   return {
     status: r.sendStatus, msgId: r.msgId, offsetMsgId: r.msgId, queueOffset: Number(r.queueOffset),
-    queue: { topic: q.topic, broker: q.brokerName, queueId: q.queueId },
+    queue: { topic: q.topic, broker: q.brokerName, queueId: Number(q.queueId) },
   };
 }
 
