@@ -230,6 +230,9 @@ func TestQuoted(t *testing.T) {
 				b[i] = byte(r.Uint32())
 			}
 		}
+		if got, want := AppendResponse(nil, JSON, 1, 0, "", &KVReply{string(b)}, nil), string(appendQuoted(nil, b)); !bytes.Contains(got, []byte(`{"value":`+want+`}`)) {
+			t.Fatalf("seed %d: %q was answered as %q", seed, b, got)
+		}
 		// What is written is read as it was, whatever stands around it.
 		frame := frameOf(JSON, `{"extFields":{"k":`+string(appendQuoted(nil, b))+`}}`)
 		var c Command

@@ -161,8 +161,13 @@ func putText[V []byte | string](f *Fields, name string, value V) {
 		f.c.set(name, append([]byte{}, value...))
 	case f.codec == Binary:
 		f.out = appendBinaryPair(f.out, name, value)
+	case isPlain(value):
+		p := f.begin(name, len(value)+1)
+		p = p[copy(p, value):]
+		p[0] = '"'
 	default:
-		f.out = appendQuoted(f.name(name), value)
+		f.begin(name, 0)
+		f.out = appendQuoted(f.out[:len(f.out)-1], value)
 	}
 }
 
@@ -178,31 +183,39 @@ func (f *Fields) putInt(name string, n int64) {
 		out = appendInt(append(out, 0, 0, 0, 0), n)
 		binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
 		f.out = out
+	case uint64(n) < 10:
+		p := f.begin(name, 2)
+		p[0], p[1] = byte('0'+n), '"'
 	default:
-		f.out = append(appendInt(append(f.name(name), '"'), n), '"')
+		f.begin(name, 0)
+		f.out = append(strconv.AppendInt(f.out, n, 10), '"')
 	}
 }
 
-// name appends a pair's name in JSON, up to its colon.
-func (f *Fields) name(name string) []byte {
+// begin appends a pair's name in JSON, up to the quote that opens its value, and
+// room for n bytes of the value, which it returns.
+func (f *Fields) begin(name string, n int) []byte {
 	out := f.out
-	at, n := len(out), len(name)+4
-	if cap(out)-at < n {
-		out = slices.Grow(out, n+256)
+	at := len(out)
+	end := at + len(name) + 5 + n
+	if end > cap(out) {
+		out = slices.Grow(out, end-at+256)
 	}
-	out = out[:at+n]
+	if f.n == 0 {
+		end--
+	}
+	out = out[:end]
+	p := out[at:]
 	if f.n > 0 {
-		out[at] = ','
-		at++
-	} else {
-		out = out[:len(out)-1]
+		p[0] = ','
+		p = p[1:]
 	}
 	f.n++
-	p := out[at:]
+	f.out = out
 	p[0] = '"'
-	copy(p[1:], name)
-	p[len(p)-2], p[len(p)-1] = '"', ':'
-	return out
+	p = p[1+copy(p[1:], name):]
+	p[0], p[1], p[2] = '"', ':', '"'
+	return p[3:]
 }
 
 // atoi reads a decimal number as Java's parseLong does.

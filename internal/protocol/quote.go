@@ -20,13 +20,6 @@ func appendQuoted[V []byte | string](dst []byte, v V) []byte {
 	dst = append(dst, '"')
 	from := 0
 	for i := 0; i < len(v); i++ {
-		for len(v)-i >= 8 && plainWord(uint64(v[i])|uint64(v[i+1])<<8|uint64(v[i+2])<<16|uint64(v[i+3])<<24|
-			uint64(v[i+4])<<32|uint64(v[i+5])<<40|uint64(v[i+6])<<48|uint64(v[i+7])<<56) {
-			i += 8
-		}
-		if i == len(v) {
-			break
-		}
 		if plain[v[i]] {
 			continue
 		}
@@ -52,10 +45,26 @@ func appendQuoted[V []byte | string](dst []byte, v V) []byte {
 	return append(dst, '"')
 }
 
-// plainWord says that eight bytes are ASCII that needs no escape. It may be wrong
-// about such bytes, never about others.
-func plainWord(w uint64) bool {
-	return (w|(w+ones)|(w-ones*0x20)|((w^ones*'"')-ones)|((w^ones*'\\')-ones))&highs == 0
+// isPlain says that a text is ASCII that needs no escape; it looks at eight bytes
+// at once.
+func isPlain[V []byte | string](v V) bool {
+	n := len(v)
+	if n < 8 {
+		for i := range n {
+			if !plain[v[i]] || v[i] >= 0x80 {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i < n; i += 8 {
+		e := v[min(i, n-8):]
+		w := uint64(e[0]) | uint64(e[1])<<8 | uint64(e[2])<<16 | uint64(e[3])<<24 | uint64(e[4])<<32 | uint64(e[5])<<40 | uint64(e[6])<<48 | uint64(e[7])<<56
+		if (w|(w+ones)|(w-ones*0x20)|((w^ones*'"')-ones)|((w^ones*'\\')-ones))&highs != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // appendASCII appends a JSON string with everything beyond ASCII escaped and
