@@ -59,13 +59,16 @@ func (s *Store) appendNow(b *Batch, now time.Time, deadline time.Time, w waterma
 		return s.CheckWritable()
 	}
 	failpoint.Hit("afterAppend")
+	if s.o.SyncFlush {
+		s.keep(b) // before the flusher can see that there is something to sync
+	}
 	s.Appended.Advance(s.tail.off)
 	s.lastTime.Store(s.tail.time)
-	if s.o.SyncFlush {
-		s.keep(b)
-	} else if err := s.publishNow(b); err != nil {
-		s.fail(err)
-		return s.CheckWritable()
+	if !s.o.SyncFlush {
+		if err := s.publishNow(b); err != nil {
+			s.fail(err)
+			return s.CheckWritable()
+		}
 	}
 	if w != nil {
 		s.Dispatched.When(s.tail.off, deadline, w)

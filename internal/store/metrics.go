@@ -41,6 +41,14 @@ func newMetrics(s *Store, reg prometheus.Registerer, recovery time.Duration) (*m
 			}
 			return 0
 		}),
+		gauge("gomq_store_disk_used_ratio", "Part of the disk under the log that is in use.", nil, func() float64 {
+			used, _ := s.diskRatio()
+			return used
+		}),
+		gauge("gomq_store_disk_limit_ratio", "Part of the disk in use at which messages are refused.", nil, func() float64 {
+			_, limit := s.diskRatio()
+			return limit
+		}),
 		gauge("rocketmq_storage_size", "Bytes of the log.", file, func() float64 { return float64(s.MaxOffset() - s.MinOffset()) }),
 		gauge("rocketmq_storage_flush_behind_bytes", "Bytes appended and not yet on the disk.", file, of(s.Undurable)),
 		gauge("rocketmq_storage_dispatch_behind_bytes", "Bytes appended and not yet indexed.", file, func() float64 {

@@ -47,7 +47,7 @@ func (s *Store) load(ctx context.Context) (err error) {
 		return err
 	}
 	for _, dir := range []string{s.o.CommitLogDir, s.o.ConsumeQueueDir, filepath.Dir(s.o.CheckpointFile), filepath.Dir(s.o.AbortFile)} {
-		if err := s.fs.MkdirAll(dir); err != nil {
+		if err := s.makeDir(dir); err != nil {
 			return err
 		}
 	}
@@ -82,6 +82,23 @@ func (s *Store) load(ctx context.Context) (err error) {
 		return err
 	}
 	return r.restore()
+}
+
+// makeDir makes a directory whose name is durable, and those above it.
+func (s *Store) makeDir(dir string) error {
+	if _, err := s.fs.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if err := s.makeDir(above); err != nil {
+			return err
+		}
+	}
+	if err := s.fs.MkdirAll(dir); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(above)
 }
 
 // openLog finds the log's files; their size wins over the option.

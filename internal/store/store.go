@@ -155,7 +155,7 @@ func (s *Store) topicDir(topic string) string { return filepath.Join(s.o.Consume
 
 // lock takes the store's lock and writes down who holds it.
 func (s *Store) lock() error {
-	if err := s.fs.MkdirAll(s.o.Root); err != nil {
+	if err := s.makeDir(s.o.Root); err != nil {
 		return err
 	}
 	l, err := s.fs.Lock(s.path("lock"))
