@@ -30,6 +30,8 @@ func storeOptions(o *Options) store.Options {
 		MaxMessageSize: o.MaxMessageSize,
 		IndexEnabled:   o.MessageIndexEnable, MaxHashSlots: o.MaxHashSlotNum, MaxIndexEntries: o.MaxIndexNum,
 		DeleteWhen: o.DeleteWhen, FileReserved: o.FileReservedTime, DiskMaxUsedPct: o.DiskMaxUsedSpaceRatio,
+		DiskCleanForciblyPct: o.DiskSpaceCleanForciblyRatio, DiskWarningPct: o.DiskSpaceWarningLevelRatio, NoForcedClean: !o.CleanFileForciblyEnable,
+		RetentionInterval: o.CleanResourceInterval, DeleteInterval: o.DeleteCommitLogFilesInterval,
 		MaxMappedQueues: o.MaxMappedQueues, TagsCode: scheduleTags(o.MessageDelayLevel),
 	}
 	if so.CommitLogDir == "" {

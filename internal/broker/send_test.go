@@ -273,7 +273,7 @@ func TestSlaveRefusesToStart(t *testing.T) {
 func TestSyncFlush(t *testing.T) {
 	r := run(t, func(o *Options) { o.FlushDiskType = SyncFlush })
 	r.create("T", 4)
-	const senders, each = 8, 20
+	const senders, each = 8, 10
 	var mu sync.Mutex
 	at := map[string]string{}
 	var wg sync.WaitGroup
