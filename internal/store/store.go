@@ -164,7 +164,7 @@ func (s *Store) lock() error {
 		if pid := s.lockOwner(); pid != "" {
 			who = "process " + pid
 		}
-		return fmt.Errorf("the store %s is locked by %s", s.o.Root, who)
+		return fmt.Errorf("the store %s is locked by %s: stop it, or set storePathRootDir to another directory", s.o.Root, who)
 	}
 	if err != nil {
 		return err
