@@ -86,7 +86,9 @@ func (p *puller) run(r *reading, d *desk, c *remoting.Call, cold bool) bool {
 		c.Answer(errorResponse(p.log, err))
 		return true
 	}
+	begun := time.Now()
 	p.read(&w, &r.res, o, cold)
+	p.stats.read(time.Since(begun))
 	if r.res.Cold {
 		return false
 	}

@@ -154,6 +154,9 @@ func (s *stats) got(topic, group string, n, bytes int) {
 	s.group(topic, group).out.add(n, bytes)
 }
 
+// read takes note of how long a read took.
+func (s *stats) read(took time.Duration) { raise(&s.getMax, int64(took)) }
+
 // miss counts a pull that found none.
 func (s *stats) miss() { s.missed.Add(1) }
 
