@@ -127,6 +127,7 @@ func (c *Conn) Close(err error) {
 func (c *Conn) readLoop(ctx context.Context) error {
 	err := c.turns()
 	if errors.Is(err, errDrain) {
+		c.frameSince.Store(0) // the rest of a frame is not waited for
 		c.out.drain()
 		select {
 		case <-c.out.drained:
