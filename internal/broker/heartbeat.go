@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -104,7 +105,7 @@ func (s *clientDesk) beatConsumer(who clients.Client[*remoting.Conn], cb *protoc
 		return refuse(protocol.SystemError, "%s", err)
 	}
 	if g != nil {
-		if err := s.retryTopic(g, cb.UnitMode); err != nil {
+		if err := s.retryTopic(g, cb.UnitMode, who.Conn.Remote().Addr(), o); err != nil {
 			s.log.Warn("the topic of retries could not be created", zap.String("group", g.GroupName), zap.Error(err))
 		}
 	}
@@ -122,11 +123,15 @@ func (s *clientDesk) beatConsumer(who clients.Client[*remoting.Conn], cb *protoc
 	return nil
 }
 
-// retryTopic creates %RETRY%group when it is missing.
-func (s *clientDesk) retryTopic(g *protocol.GroupConfig, unit bool) error {
+// retryTopic creates %RETRY%group when it is missing. What is refused because one
+// address asks for too many is created by a later heartbeat.
+func (s *clientDesk) retryTopic(g *protocol.GroupConfig, unit bool, from netip.Addr, o *Options) error {
 	name := message.RetryTopic(g.GroupName)
 	if s.topics.Get([]byte(name)) != nil {
 		return nil
+	}
+	if err := s.create.admit(from, o); err != nil {
+		return err
 	}
 	c := protocol.TopicConfig{TopicName: name, ReadQueueNums: g.RetryQueueNums, WriteQueueNums: g.RetryQueueNums, Perm: meta.PermRead | meta.PermWrite, TopicFilterType: "SINGLE_TAG"}
 	if unit {

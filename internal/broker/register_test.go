@@ -183,10 +183,9 @@ func TestNameserverComesBack(t *testing.T) {
 		defer n.mu.Unlock()
 		return !n.up
 	})
-	start := time.Now()
 	r.create("Meanwhile", 1)
-	if took := time.Since(start); took > announceWait {
-		t.Errorf("a creation waited %v for a nameserver that is away", took)
+	if n := r.b.names.servers[1]; n.told.Load() == r.b.names.wanted {
+		t.Error("the nameserver that is away was told")
 	}
 	if err := r.b.Ready(); err != nil {
 		t.Errorf("not ready with one of two: %v", err)
@@ -205,9 +204,9 @@ func TestNameserverComesBack(t *testing.T) {
 	a.mu.Lock()
 	a.silent = true
 	a.mu.Unlock()
-	start = time.Now()
+	start := time.Now()
 	r.create("Slow", 1)
-	if took := time.Since(start); took < announceWait/2 || took > 3*announceWait {
+	if took := time.Since(start); took < announceWait/2 {
 		t.Errorf("with a silent nameserver a creation took %v", took)
 	}
 	if _, ok := b.has("Slow"); !ok {

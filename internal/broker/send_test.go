@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -305,8 +306,30 @@ func TestSyncFlush(t *testing.T) {
 			t.Fatalf("%s is %q, want %q: %v", id, m.Body(), body, err)
 		}
 	}
+	// A topic that is created by the send waits for the disk too.
+	if s := r.send("Auto", 0, "x"); s.Code != protocol.Success || s.QueueOffset != 0 {
+		t.Errorf("to a new topic: %+v", s)
+	}
 	if n := r.b.send.waiting.Load(); n != 0 {
 		t.Errorf("%d sends still counted as waiting", n)
+	}
+}
+
+// The flags that say which form the hosts of a record have are not the client's to
+// set: the record would not be one.
+func TestHostFlags(t *testing.T) {
+	r := run(t, nil)
+	r.create("T", 1)
+	h := sendHeader("T", 0)
+	h.SysFlag = 0x31
+	s, err := r.c.Send(t.Context(), r.addr, h, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.send("T", 0, "y")
+	_, list := r.pull("T", 0, 0, "*")
+	if len(list) != 2 || list[0].SysFlag() != 1 || string(list[1].Body()) != "y" || list[0].BornHost().Addr() != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("pulled %d messages, %s", len(list), s.MsgID)
 	}
 }
 

@@ -52,10 +52,20 @@ func (m *topicMaker) make(want topicWish) error {
 	if !ok {
 		return refuse(protocol.TopicNotExist, "topic[%s] not exist, apply first please!%s", want.name, faq)
 	}
-	if !want.own && !m.rate.take(want.from, o.MaxNewTopicsPerSecond, o.MaxNewTopicsBurst, time.Now()) {
-		return busy("[OVERLOAD]system busy, start flow control for a while", "too many new topics from this address, see maxNewTopicsPerSecond and maxNewTopicsBurst")
+	if !want.own {
+		if err := m.admit(want.from, o); err != nil {
+			return err
+		}
 	}
 	return m.create(c, true)
+}
+
+// admit refuses a new topic to an address that has had too many made.
+func (m *topicMaker) admit(from netip.Addr, o *Options) error {
+	if m.rate.take(from, o.MaxNewTopicsPerSecond, o.MaxNewTopicsBurst, time.Now()) {
+		return nil
+	}
+	return busy("[OVERLOAD]system busy, start flow control for a while", "too many new topics from this address, see maxNewTopicsPerSecond and maxNewTopicsBurst")
 }
 
 // create stores the topic and tells the nameservers; wait says whether to wait

@@ -40,6 +40,7 @@ type member[C comparable] struct {
 type group[C comparable] struct {
 	beat    Beat // attributes of the latest heartbeat; Subs unused
 	members []member[C]
+	at      map[C]int // where in members a connection is
 }
 
 // Group is a copy of what is known of a consumer group.
@@ -71,20 +72,21 @@ func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[b.Group]
-	i := -1
+	i, known := 0, false
 	if g != nil {
-		i = slices.IndexFunc(g.members, func(m member[C]) bool { return m.Conn == c.Conn })
+		i, known = g.at[c.Conn]
 	}
-	changed := i < 0
+	changed := !known
 	if changed {
 		if err := t.joined.add(c.Conn, b.Group); err != nil {
 			return nil, err
 		}
 		if g == nil {
-			g = &group[C]{}
+			g = &group[C]{at: map[C]int{}}
 			t.groups[b.Group] = g
 		}
 		i = len(g.members)
+		g.at[c.Conn] = i
 		g.members = append(g.members, member[C]{subs: map[string]*Sub{}})
 	}
 	g.beat = b
@@ -150,14 +152,18 @@ func (t *Consumers[C]) remove(name string, conn C) []C {
 	if g == nil {
 		return nil
 	}
-	before := len(g.members)
-	g.members = slices.DeleteFunc(g.members, func(m member[C]) bool { return m.Conn == conn })
-	switch len(g.members) {
-	case before:
+	i, known := g.at[conn]
+	if !known {
 		return nil
-	case 0:
+	}
+	delete(g.at, conn)
+	g.members = slices.Delete(g.members, i, i+1)
+	if len(g.members) == 0 {
 		delete(t.groups, name)
 		return nil
+	}
+	for ; i < len(g.members); i++ {
+		g.at[g.members[i].Conn] = i
 	}
 	return g.conns()
 }
@@ -207,8 +213,10 @@ func (t *Consumers[C]) IDs(name string) []string {
 		return nil
 	}
 	ids := make([]string, 0, len(g.members))
+	seen := make(map[string]bool, len(g.members))
 	for _, m := range g.members {
-		if !slices.Contains(ids, m.ID) {
+		if !seen[m.ID] {
+			seen[m.ID] = true
 			ids = append(ids, m.ID)
 		}
 	}
@@ -235,23 +243,27 @@ func (t *Consumers[C]) Sub(name, topic []byte, conn C) (s *Sub, broadcast bool, 
 	if g == nil {
 		return nil, false, NoGroup
 	}
-	for i := range g.members {
-		m := g.members[i].subs[string(topic)]
-		if m == nil {
-			continue
-		}
-		if g.members[i].Conn == conn {
-			s = m
-			break
-		}
-		if s == nil || m.Version > s.Version {
-			s = m
-		}
+	if i, known := g.at[conn]; known {
+		s = g.members[i].subs[string(topic)]
+	}
+	if s == nil {
+		s = g.newest(topic)
 	}
 	if s == nil {
 		return nil, g.beat.Broadcast, NoTopic
 	}
 	return s, g.beat.Broadcast, Known
+}
+
+// newest is the subscription to topic with the highest version of all members,
+// nil when none has one.
+func (g *group[C]) newest(topic []byte) (s *Sub) {
+	for i := range g.members {
+		if m := g.members[i].subs[string(topic)]; m != nil && (s == nil || m.Version > s.Version) {
+			s = m
+		}
+	}
+	return s
 }
 
 // Group is a copy of one group, ok false when nobody of it is connected.
