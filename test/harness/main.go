@@ -1,8 +1,10 @@
 package harness
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -25,6 +27,11 @@ var run struct {
 // harness is left over.
 func Main(m *testing.M) {
 	start := time.Now()
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
+		// These tests wait for other processes most of the time.
+		flag.Set("test.parallel", "8")
+	}
 	code := m.Run()
 
 	run.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,11 +62,11 @@ var jvm = []string{"-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtL
 	"--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED", "--add-opens=java.base/java.net=ALL-UNNAMED"}
 
 // startJava starts a Java client program of a version, with JSON or ROCKETMQ
-// headers, that asks the given nameservers.
-func startJava(t testing.TB, version, headers, namesrv string) *driver {
+// headers, that asks the given nameservers. Options are for the virtual machine.
+func startJava(t testing.TB, version, headers, namesrv string, options ...string) *driver {
 	t.Helper()
 	classes, lib, dir := classes(t, version), jars(t, "client", version), harness.Dir(t)
-	args := append([]string{}, jvm...)
+	args := slices.Concat(jvm, options)
 	args = append(args, "-Duser.home="+dir, "-cp", classes+string(filepath.ListSeparator)+lib+"/*", "gomq.interop.Driver", namesrv)
 	cmd := exec.Command("java", args...)
 	cmd.Dir = dir

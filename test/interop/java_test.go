@@ -6,6 +6,8 @@ import (
 	"flag"
 	"testing"
 	"time"
+
+	"gomq/test/harness"
 )
 
 var clientVersions = []string{"4.5.2", "4.9.8", "5.3.3"}
@@ -61,6 +63,41 @@ func TestJava(t *testing.T) {
 			})
 		}
 	}
+	asked(t, c.broker, brokerCodes...)
+	asked(t, c.ns, namesrvCodes...)
+}
+
+// brokerCodes and namesrvCodes are the requests that the scenarios make the Java
+// clients send. They are counted, so that no scenario or client can silently stop
+// asking: 361, for one, is what the lite pull consumer of 5.x sends instead of 11.
+var (
+	brokerCodes = []string{"SEND_MESSAGE_V2", "SEND_BATCH_MESSAGE", "PULL_MESSAGE", "LITE_PULL_MESSAGE", "QUERY_MESSAGE",
+		"VIEW_MESSAGE_BY_ID", "QUERY_CONSUMER_OFFSET", "UPDATE_CONSUMER_OFFSET", "UPDATE_AND_CREATE_TOPIC",
+		"SEARCH_OFFSET_BY_TIMESTAMP", "GET_MAX_OFFSET", "GET_MIN_OFFSET", "GET_EARLIEST_MSG_STORETIME", "HEART_BEAT",
+		"UNREGISTER_CLIENT", "GET_CONSUMER_LIST_BY_GROUP", "GET_TOPIC_STATS_INFO", "GET_CONSUMER_CONNECTION_LIST",
+		"GET_CONSUME_STATS", "GET_TOPIC_CONFIG"}
+	namesrvCodes = []string{"REGISTER_BROKER", "GET_ROUTEINFO_BY_TOPIC", "GET_BROKER_CLUSTER_INFO", "GET_ALL_TOPIC_LIST_FROM_NAMESERVER"}
+)
+
+// asked looks at gomq's own counts: all the expected requests were among those that
+// it answered with success, and none was answered that it does not know the code.
+func asked(t *testing.T, s *harness.Server, codes ...string) {
+	t.Helper()
+	if s.Kind != "gomq" {
+		return
+	}
+	m := harness.ReadMetrics(t, s.HTTP())
+	for _, code := range codes {
+		if n, _ := m.Sum("gomq_requests_total", "code="+code, "status=0"); n == 0 {
+			t.Errorf("%s: no %s was answered with success", s.Role, code)
+		}
+	}
+	if n, ok := m.Sum("gomq_requests_total", "status=3"); ok {
+		t.Errorf("%s: %v requests of official clients were answered as not supported", s.Role, n)
+	}
+	if n, ok := m.Sum("gomq_request_panics_total"); n != 0 || !ok {
+		t.Errorf("%s: %v requests panicked", s.Role, n)
+	}
 }
 
 // TestJavaRestart has one client of each version running while the broker restarts.
@@ -77,7 +114,8 @@ func TestJavaFromWhere(t *testing.T) {
 	c := startCluster(t, map[string]string{"accessMessageInMemoryMaxRatio": "0"})
 	for _, version := range clientVersions {
 		t.Run(version, func(t *testing.T) {
-			e := newEnv(t, c, version, "JSON")
+			// Without "smart" messages the producer sends code 10 with whole names instead of 310.
+			e := newEnv(t, c, version, "JSON", "-Dorg.apache.rocketmq.client.sendSmartMsg=false")
 			topic := e.topic(t, "where")
 			e.send(t, "name", e.producer, "topic", topic, "body", "old{i}", "count", 20)
 			// The client's timestamp counts whole seconds, and the broker takes the message nearest to it.
@@ -95,4 +133,5 @@ func TestJavaFromWhere(t *testing.T) {
 			same(t, "last", bodies(e.await(t, 20, arrival, last)), numbered("last", 20))
 		})
 	}
+	asked(t, c.broker, "SEND_MESSAGE")
 }

@@ -33,9 +33,9 @@ type env struct {
 	admin    string // a running administration client
 }
 
-func newEnv(t testing.TB, c *cluster, version, headers string) *env {
+func newEnv(t testing.TB, c *cluster, version, headers string, options ...string) *env {
 	t.Helper()
-	d := startJava(t, version, headers, c.ns.Addr())
+	d := startJava(t, version, headers, c.ns.Addr(), options...)
 	e := &env{driver: d, c: c, version: version, producer: d.fresh("producer"), admin: d.fresh("admin")}
 	do[none](t, d, "producer", "name", e.producer)
 	do[none](t, d, "admin", "name", e.admin)
