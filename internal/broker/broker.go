@@ -130,6 +130,11 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 		}
 	}
 	b.store.OnArrive(b.pull.arrived)
+	b.live.OnUpdate(func(o *Options) {
+		if err := b.store.SetRetention(storeOptions(o)); err != nil {
+			b.log.Error("a change of the retention has no effect", zap.Error(err)) // the key table has checked every value
+		}
+	})
 	b.tasks(o)
 	if err = b.listen(ctx, o, ro); err != nil {
 		return err

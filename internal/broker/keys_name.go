@@ -17,7 +17,7 @@ func identityKeys(o *Options) config.Section {
 			Doc: "Name of the set of a master and its slaves; a topic of this name exists too."},
 		{Name: "brokerId", Field: &o.BrokerID, Default: "0", Range: "0..", Tier: 1, Important: true,
 			Doc: "0 on a master, whatever is written; above 0 and unique in its set on a slave."},
-		{Name: "namesrvAddr", Field: &o.NamesrvAddr, Env: "NAMESRV_ADDR", Check: checkNamesrv, Tier: 1, Change: config.Hot, Important: true,
+		{Name: "namesrvAddr", Field: &o.NamesrvAddr, Env: "NAMESRV_ADDR", Check: checkNamesrv, Tier: 1, Change: config.Restart, Important: true,
 			Doc: "The nameservers, host:port with ; between them; the broker registers with every one of them. Empty: nowhere."},
 		{Name: "brokerIP1", Field: &o.BrokerIP1, Default: "this machine's address", Auto: localAddress, Check: checkHost, Tier: 2, Important: true,
 			Doc: "Address that clients are told to connect to, and the store host of every message. Set it where a machine has several networks, and in containers."},

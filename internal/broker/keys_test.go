@@ -195,9 +195,9 @@ func TestUpdateMarks(t *testing.T) {
 		config.Fixed: "brokerName brokerClusterName brokerId brokerIP1 brokerIP2 brokerRole flushDiskType listenPort haListenPort listenHost httpPort httpHost " +
 			"storePathRootDir storePathCommitLog storePathConsumeQueue storePathIndex storeCheckpoint abortFile mappedFileSizeCommitLog mappedFileSizeConsumeQueue " +
 			"rocketmqHome filterServerNums configBlackList aclEnable tls.server.mode useTLS haPeers duplicationEnable readOnlyCommitLogStorePaths",
-		config.Hot: "namesrvAddr brokerPermission autoCreateTopicEnable autoCreateSubscriptionGroup deleteWhen fileReservedTime diskMaxUsedSpaceRatio " +
+		config.Hot: "brokerPermission autoCreateTopicEnable autoCreateSubscriptionGroup deleteWhen fileReservedTime diskMaxUsedSpaceRatio " +
 			"longPollingEnable waitTimeMillsInSendQueue regionId traceOn maxTransferCountOnMessageInMemory rejectTransactionMessage",
-		config.Restart: "defaultTopicQueueNums flushConsumerOffsetInterval registerNameServerPeriod messageDelayLevel cleanResourceInterval sendThreadPoolQueueCapacity",
+		config.Restart: "namesrvAddr defaultTopicQueueNums flushConsumerOffsetInterval registerNameServerPeriod messageDelayLevel cleanResourceInterval sendThreadPoolQueueCapacity",
 	}
 	for change, names := range want {
 		for _, name := range strings.Fields(names) {

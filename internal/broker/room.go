@@ -72,7 +72,8 @@ func remotingOptions(o *Options, log *zap.Logger, m *remoting.Metrics) remoting.
 		Addr:     net.JoinHostPort(o.ListenHost, strconv.Itoa(o.ListenPort)),
 		MaxConns: o.MaxConnections, MaxConnsPerIP: o.MaxConnectionsPerIP, MaxInFlight: o.MaxRequestsInFlight,
 		MaxOutbound: int(o.MaxOutboundBytes), MaxInbound: o.MaxInboundBytes,
-		IdleTimeout: o.ServerChannelMaxIdleTimeSeconds, Log: log, Metrics: m,
+		IdleTimeout: o.ServerChannelMaxIdleTimeSeconds, SendBuffer: o.ServerSocketSndBufSize, ReceiveBuffer: o.ServerSocketRcvBufSize,
+		Log: log, Metrics: m,
 	}
 }
 

@@ -3,9 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"gomq/internal/failpoint"
 	"gomq/internal/message"
@@ -162,7 +161,7 @@ func (s *Store) refuse(b *Batch, n int, path string, err error) error {
 // isShortage says whether an error can go away by itself, unlike one that says
 // that the disk is bad.
 func isShortage(err error) bool {
-	for _, e := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, e) {
 			return true
 		}
