@@ -252,12 +252,14 @@ func (c *Conn) tryRead(fd uintptr) bool {
 	}
 }
 
-// runTurn handles the whole frames that are buffered, at most MaxTurn of them;
-// more says that it stopped at that number.
+// runTurn handles the whole frames that are buffered, at most MaxTurn of them and
+// no more than whose answers reach the soft limit; more says that it stopped
+// there.
 func (c *Conn) runTurn() (more bool, err error) {
 	t := &c.turn
 	t.n = 0
 	h := c.hub
+	soft := h.softLimit()
 	for {
 		var f []byte
 		if f, err = c.in.next(h.o.MaxFrame); err != nil {
@@ -278,7 +280,7 @@ func (c *Conn) runTurn() (more bool, err error) {
 			h.refuse("frame-decode")
 			break
 		}
-		if t.n >= h.o.MaxTurn {
+		if t.n >= h.o.MaxTurn || len(t.out.b) >= soft {
 			more = true
 			break
 		}

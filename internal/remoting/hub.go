@@ -18,6 +18,7 @@ type hub struct {
 	pools    pools
 	scratch  sync.Pool
 	inbound  budget
+	waiting  atomic.Int64 // bytes that wait to be written, of all connections
 	ids      atomic.Uint64
 	start    time.Time
 	tick     atomic.Int64 // nanoseconds since start, as of the last sweep; never 0
@@ -62,6 +63,19 @@ func (h *hub) getScratch() *scratch {
 func (h *hub) putScratch(s *scratch) { h.scratch.Put(s) }
 
 func (h *hub) refuse(cause string) { h.o.Metrics.Refused(cause) }
+
+// crowded says whether more waits to be written than all connections together
+// may hold.
+func (h *hub) crowded() bool { return h.waiting.Load() > h.o.MaxWaiting }
+
+// softLimit is how many bytes may wait on a connection before no more of its
+// requests are taken.
+func (h *hub) softLimit() int {
+	if h.crowded() {
+		return tightOutbound
+	}
+	return softOutbound
+}
 
 // adopt makes nc a connection and starts its reader; nil when the hub is
 // stopping.
@@ -159,7 +173,11 @@ const minProgress = 1 << 10
 func (c *Conn) overdue(now int64) (error, string) {
 	o := &c.hub.o
 	now -= int64(o.Sweep)
-	if w := c.writeSince.Load(); w != 0 && now-w > int64(o.WriteTimeout) {
+	patience := int64(o.WriteTimeout)
+	if c.hub.crowded() {
+		patience /= 5
+	}
+	if w := c.writeSince.Load(); w != 0 && now-w > patience {
 		return ErrWriteTimeout, "write-timeout"
 	}
 	if f := c.frameSince.Load(); f != 0 {

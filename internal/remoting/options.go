@@ -32,6 +32,7 @@ type Options struct {
 	MaxInFlight   int   // requests of one connection that wait for a late answer; 16,384; more are answered SYSTEM_BUSY
 	MaxCalls      int   // our own calls that wait for the peer's answer, a connection; 16,384
 	MaxOutbound   int   // bytes that wait to be written to one connection; 64 MiB; more close it
+	MaxWaiting    int64 // bytes that wait to be written to all connections; 256 MiB; beyond it Turns get smaller and peers that do not read are closed sooner
 	MaxInbound    int64 // bytes of read buffers above 8 KiB over all connections; 256 MiB; more wait their turn
 	MaxTurn       int   // requests of one Turn; 512
 
@@ -55,9 +56,11 @@ const (
 	defaultMaxInFlight = 16_384
 	defaultMaxOutbound = 64 << 20
 	defaultMaxInbound  = 256 << 20
+	defaultMaxWaiting  = 256 << 20
 	defaultMaxTurn     = 512
-	fdReserve          = 256     // descriptors kept for files and dialled connections
-	softOutbound       = 4 << 20 // above this a connection's reader waits for its writer
+	fdReserve          = 256      // descriptors kept for files and dialled connections
+	softOutbound       = 1 << 20  // above this a Turn takes no more requests and a connection's reader waits for its writer
+	tightOutbound      = 64 << 10 // the same while MaxWaiting is exceeded
 	noLimit            = int(^uint(0) >> 1)
 )
 
@@ -90,6 +93,7 @@ func (o Options) filled() Options {
 	o.MaxInFlight = limit(o.MaxInFlight, defaultMaxInFlight)
 	o.MaxCalls = limit(o.MaxCalls, defaultMaxInFlight)
 	o.MaxOutbound = limit(o.MaxOutbound, defaultMaxOutbound)
+	o.MaxWaiting = int64(limit(int(o.MaxWaiting), defaultMaxWaiting))
 	o.MaxInbound = int64(limit(int(o.MaxInbound), defaultMaxInbound))
 	o.MaxTurn = limit(o.MaxTurn, defaultMaxTurn)
 	o.FrameTimeout = span(o.FrameTimeout, 10*time.Second)

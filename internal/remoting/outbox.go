@@ -68,7 +68,7 @@ func (o *outbox) flush(x *block) *block {
 	}
 	if c.raw == nil || o.writing || o.wait > mergeBytes || o.torn() {
 		o.push(x)
-		full := o.wait > softOutbound
+		full := o.wait > c.hub.softLimit()
 		o.mu.Unlock()
 		if full {
 			o.awaitRoom()
@@ -102,7 +102,8 @@ func (o *outbox) merge(x *block) *block {
 		p.put(y)
 	}
 	clear(o.pend)
-	o.pend, o.wait = o.pend[:0], 0
+	o.pend = o.pend[:0]
+	o.waits(-o.wait)
 	return x
 }
 
@@ -127,7 +128,7 @@ func (o *outbox) write(x *block) *block {
 		o.pend = append(o.pend, nil)
 		copy(o.pend[1:], o.pend)
 		o.pend[0] = x
-		o.wait += left
+		o.waits(left)
 		x = nil
 	default:
 		x.b, x.off = x.b[:0], 0
@@ -163,10 +164,16 @@ func (o *outbox) tryWrite(fd uintptr) bool {
 	return true
 }
 
+// waits counts bytes that wait in or out. Held: mu.
+func (o *outbox) waits(n int) {
+	o.wait += n
+	o.c.hub.waiting.Add(int64(n))
+}
+
 // push appends x to what waits and tells the writer. Held: mu.
 func (o *outbox) push(x *block) {
 	o.pend = append(o.pend, x)
-	o.wait += len(x.b) - x.off
+	o.waits(len(x.b) - x.off)
 	o.tell()
 }
 
@@ -246,7 +253,7 @@ func (o *outbox) writeSome() bool {
 
 	o.mu.Lock()
 	o.writing = false
-	o.wait -= n
+	o.waits(-n)
 	o.maybeDry()
 	o.mu.Unlock()
 	select {
@@ -271,7 +278,7 @@ func (o *outbox) awaitRoom() {
 			return
 		}
 		o.mu.Lock()
-		ok := o.wait <= softOutbound/2
+		ok := o.wait <= o.c.hub.softLimit()/2
 		o.mu.Unlock()
 		if ok {
 			return
@@ -306,6 +313,9 @@ func (o *outbox) close(err error) bool {
 		return false
 	}
 	o.err = err
+	for _, x := range o.pend {
+		o.waits(x.off - len(x.b))
+	}
 	o.pend = nil
 	return true
 }
@@ -339,7 +349,7 @@ func (c *Conn) appendLate(l Late, r Response) {
 	x := o.tail(need)
 	n := len(x.b)
 	x.b = c.encode(x.b, l, r)
-	o.wait += len(x.b) - n
+	o.waits(len(x.b) - n)
 	o.tell()
 	over := o.wait > c.hub.o.MaxOutbound
 	o.mu.Unlock()
