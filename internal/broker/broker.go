@@ -128,6 +128,9 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 		if err = reg.Register(newCollector(b)); err != nil {
 			return fmt.Errorf("registering the broker's metrics: %w", err)
 		}
+		if err = reg.Register(metrics.RPCLatency(nodeLabels(o))); err != nil {
+			return fmt.Errorf("registering the broker's metrics: %w", err)
+		}
 	}
 	b.store.OnArrive(b.pull.arrived)
 	b.live.OnUpdate(func(o *Options) {

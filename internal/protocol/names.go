@@ -178,3 +178,34 @@ var highNames = map[int32]string{
 	200056: "POP_ROLLBACK",
 	200151: "BATCH_ACK_MESSAGE",
 }
+
+// ResponseName is the name of a response code of RocketMQ 4.9 (requests.md
+// section 4), "" for others.
+func ResponseName(code int32) string { return responseNames[code] }
+
+var responseNames = map[int32]string{
+	Success:                 "SUCCESS",
+	SystemError:             "SYSTEM_ERROR",
+	SystemBusy:              "SYSTEM_BUSY",
+	RequestCodeNotSupported: "REQUEST_CODE_NOT_SUPPORTED",
+	FlushDiskTimeout:        "FLUSH_DISK_TIMEOUT",
+	SlaveNotAvailable:       "SLAVE_NOT_AVAILABLE",
+	FlushSlaveTimeout:       "FLUSH_SLAVE_TIMEOUT",
+	MessageIllegal:          "MESSAGE_ILLEGAL",
+	ServiceNotAvailable:     "SERVICE_NOT_AVAILABLE",
+	VersionNotSupported:     "VERSION_NOT_SUPPORTED",
+	NoPermission:            "NO_PERMISSION",
+	TopicNotExist:           "TOPIC_NOT_EXIST",
+	PullNotFound:            "PULL_NOT_FOUND",
+	PullRetryImmediately:    "PULL_RETRY_IMMEDIATELY",
+	PullOffsetMoved:         "PULL_OFFSET_MOVED",
+	QueryNotFound:           "QUERY_NOT_FOUND",
+	SubscriptionParseFailed: "SUBSCRIPTION_PARSE_FAILED",
+	SubscriptionNotExist:    "SUBSCRIPTION_NOT_EXIST",
+	SubscriptionNotLatest:   "SUBSCRIPTION_NOT_LATEST",
+	GroupNotExist:           "SUBSCRIPTION_GROUP_NOT_EXIST",
+	FilterDataNotExist:      "FILTER_DATA_NOT_EXIST",
+	FilterDataNotLatest:     "FILTER_DATA_NOT_LATEST",
+	ConsumerNotOnline:       "CONSUMER_NOT_ONLINE",
+	ConsumeMsgTimeout:       "CONSUME_MSG_TIMEOUT",
+}

@@ -31,17 +31,38 @@ type Metrics struct {
 
 type portStat struct{ open atomic.Int64 }
 
-// codeStat is the counters of one request code.
+// codeStat is the times of one request code's answers, by response code: those
+// given in their Turn, and those given later. Made on first use.
 type codeStat struct {
-	status [otherStatus + 1]atomic.Uint64 // answers by response code
-	time   histogram
+	soon, late [otherStatus + 1]atomic.Pointer[histogram]
 }
 
 const otherStatus = 255 // response codes that are none of RocketMQ 4's
 
-func (s *codeStat) add(status int32, n uint64, took time.Duration) {
-	s.status[min(uint32(status), otherStatus)].Add(n)
-	s.time.add(took, n)
+func (s *codeStat) add(status int32, late bool, n uint64, took time.Duration) {
+	by := &s.soon
+	if late {
+		by = &s.late
+	}
+	at := &by[min(uint32(status), otherStatus)]
+	h := at.Load()
+	if h == nil {
+		at.CompareAndSwap(nil, new(histogram))
+		h = at.Load()
+	}
+	h.add(took, n)
+}
+
+// each calls fn for every kind of answer that there has been.
+func (s *codeStat) each(fn func(status int, late bool, h *histogram)) {
+	for status := range s.soon {
+		if h := s.soon[status].Load(); h != nil {
+			fn(status, false, h)
+		}
+		if h := s.late[status].Load(); h != nil {
+			fn(status, true, h)
+		}
+	}
 }
 
 // tally counts answers of one kind in the current turn.
@@ -119,7 +140,9 @@ func (m *Metrics) stat(code int32) *codeStat {
 }
 
 // answered counts one late answer.
-func (m *Metrics) answered(code, status int32, took time.Duration) { m.stat(code).add(status, 1, took) }
+func (m *Metrics) answered(code, status int32, took time.Duration) {
+	m.stat(code).add(status, true, 1, took)
+}
 
 // tally counts one answer of the turn.
 func (t *Turn) tally(code, status int32) {
@@ -144,7 +167,7 @@ func (t *Turn) flushCounts() {
 	took := time.Since(t.Started)
 	m := t.Conn.hub.o.Metrics
 	for _, c := range t.counts {
-		m.stat(c.code).add(c.status, c.n, took)
+		m.stat(c.code).add(c.status, false, c.n, took)
 	}
 	t.counts = t.counts[:0]
 }
@@ -191,38 +214,101 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for port, p := range m.ports {
 		ch <- prometheus.MustNewConstMetric(descConns, prometheus.GaugeValue, float64(p.open.Load()), port)
 	}
-	for code := range m.codes {
-		if s := m.codes[code].Load(); s != nil {
-			s.collect(ch, codeLabel(int32(code)))
-		}
-	}
-	for code, s := range m.rare {
-		s.collect(ch, codeLabel(code))
-	}
+	m.eachCode(func(code string, s *codeStat) { s.collect(ch, code) })
 	for cause, n := range m.refusals {
 		ch <- prometheus.MustNewConstMetric(descRefusals, prometheus.CounterValue, float64(n.Load()), cause)
 	}
 	ch <- prometheus.MustNewConstMetric(descPanics, prometheus.CounterValue, float64(m.panics.Load()))
 }
 
+// eachCode calls fn for every request code that has been answered. Held: mu.
+func (m *Metrics) eachCode(fn func(code string, s *codeStat)) {
+	for code := range m.codes {
+		if s := m.codes[code].Load(); s != nil {
+			fn(codeLabel(int32(code)), s)
+		}
+	}
+	for code, s := range m.rare {
+		fn(codeLabel(code), s)
+	}
+}
+
 func (s *codeStat) collect(ch chan<- prometheus.Metric, code string) {
-	for status := range s.status {
-		if n := s.status[status].Load(); n > 0 {
-			label := strconv.Itoa(status)
-			if status == otherStatus {
-				label = "other"
-			}
-			ch <- prometheus.MustNewConstMetric(descRequests, prometheus.CounterValue, float64(n), code, label)
+	var all histogram
+	var counts [otherStatus + 1]uint64
+	s.each(func(status int, _ bool, h *histogram) {
+		counts[status] += all.merge(h)
+	})
+	for status, n := range counts {
+		if n > 0 {
+			ch <- prometheus.MustNewConstMetric(descRequests, prometheus.CounterValue, float64(n), code, statusLabel(status))
 		}
 	}
-	cum, all := map[float64]uint64{}, uint64(0)
-	for i := range s.time.buckets {
-		all += s.time.buckets[i].Load()
+	n, cum := all.cumulative(time.Second)
+	ch <- prometheus.MustNewConstHistogram(descSeconds, n, time.Duration(all.sum.Load()).Seconds(), cum, code)
+}
+
+func statusLabel(status int) string {
+	if status == otherStatus {
+		return "other"
+	}
+	return strconv.Itoa(status)
+}
+
+// merge adds another histogram and returns how many durations that had.
+func (h *histogram) merge(o *histogram) (n uint64) {
+	for i := range o.buckets {
+		k := o.buckets[i].Load()
+		h.buckets[i].Add(k)
+		n += k
+	}
+	h.sum.Add(o.sum.Load())
+	return n
+}
+
+// cumulative is the buckets as Prometheus counts them, with bounds in unit.
+func (h *histogram) cumulative(unit time.Duration) (all uint64, cum map[float64]uint64) {
+	cum = make(map[float64]uint64, len(bounds))
+	for i := range h.buckets {
+		all += h.buckets[i].Load()
 		if i < len(bounds) {
-			cum[bounds[i].Seconds()] = all
+			cum[float64(bounds[i])/float64(unit)] = all
 		}
 	}
-	ch <- prometheus.MustNewConstHistogram(descSeconds, all, time.Duration(s.time.sum.Load()).Seconds(), cum, code)
+	return all, cum
+}
+
+// RPCLatency is RocketMQ 5's rocketmq_rpc_latency (metrics.md): the same times in
+// milliseconds, with the names that its boards use. labels are those of the node.
+func (m *Metrics) RPCLatency(labels prometheus.Labels) prometheus.Collector {
+	return &rpcLatency{m: m, desc: prometheus.NewDesc("rocketmq_rpc_latency", "Milliseconds from the reading of a request to its answer.",
+		[]string{"protocol_type", "request_code", "response_code", "is_long_polling", "result"}, labels)}
+}
+
+type rpcLatency struct {
+	m    *Metrics
+	desc *prometheus.Desc
+}
+
+// Describe is part of prometheus.Collector.
+func (r *rpcLatency) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
+
+// Collect is part of prometheus.Collector.
+func (r *rpcLatency) Collect(ch chan<- prometheus.Metric) {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	pulls := map[string]bool{codeLabel(protocol.PullMessage): true, codeLabel(protocol.LitePullMessage): true}
+	r.m.eachCode(func(code string, s *codeStat) {
+		s.each(func(status int, late bool, h *histogram) {
+			response := protocol.ResponseName(int32(status))
+			if response == "" {
+				response = statusLabel(status)
+			}
+			n, cum := h.cumulative(time.Millisecond)
+			ch <- prometheus.MustNewConstHistogram(r.desc, n, float64(h.sum.Load())/1e6, cum,
+				"remoting", code, response, strconv.FormatBool(late && pulls[code]), "success")
+		})
+	})
 }
 
 func known(code int32) bool { return protocol.RequestName(code) != "" }
