@@ -60,10 +60,7 @@ func TestAllJavaNamesrvs(t *testing.T) {
 			ns.Restart()
 			n := dial(t, ns.Addr())
 			defer n.Close()
-			harness.Eventually(t, time.Minute, "a registration again", func() bool {
-				r, err := n.Route(broker.Props["brokerName"])
-				return err == nil && r != nil
-			})
+			harness.Eventually(t, time.Minute, "a registration again", func() bool { return hasRoute(t, n, broker.Props["brokerName"]) })
 			for _, d := range drivers {
 				t.Run("again/"+d.name, func(t *testing.T) { through(t, d, ns.Addr(), broker) })
 			}

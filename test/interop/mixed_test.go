@@ -76,10 +76,7 @@ func gone(t testing.TB, namesrv, topic string) {
 	t.Helper()
 	n := dial(t, namesrv)
 	defer n.Close()
-	harness.Eventually(t, 15*time.Second, "the end of the route of "+topic, func() bool {
-		_, err := n.Route(topic)
-		return err != nil
-	})
+	harness.Eventually(t, 15*time.Second, "the end of the route of "+topic, func() bool { return !hasRoute(t, n, topic) })
 }
 
 // javaBrokers are the brokers that register with a gomq nameserver: what the user
