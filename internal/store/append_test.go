@@ -172,10 +172,12 @@ func (m *model) run(n int, kill func()) {
 	}
 }
 
+var errKilled = errors.New("the process was killed")
+
 // crashProcess ends a store as a kill does: its goroutines stop, nothing is
 // written any more.
 func crashProcess(s *Store) {
-	s.fail(errors.New("the process was killed"))
+	s.fail(errKilled)
 	s.group.Stop()
 	s.closeFiles()
 	s.unlock()

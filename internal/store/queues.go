@@ -165,13 +165,15 @@ func (s *Store) loadQueues() (bad []*Queue, err error) {
 			}
 			found, err := segment.Scan(s.o.FS, filepath.Join(root, t.Name, e.Name), 0)
 			var wrong *segment.WrongSizeError
-			if err != nil && !errors.As(err, &wrong) {
+			var gap *segment.GapError
+			broken := errors.As(err, &wrong) || errors.As(err, &gap)
+			if err != nil && !broken {
 				return nil, err
 			}
 			if found.N > 0 {
 				sizes[found.Size]++
 			}
-			places = append(places, place{t.Name, int32(id), found, wrong != nil})
+			places = append(places, place{t.Name, int32(id), found, broken})
 		}
 	}
 	size, most := s.o.ConsumeQueueFileSize, 0

@@ -30,19 +30,20 @@ type recovery struct {
 	ck    checkpoint
 	java  javaCheckpoint
 
-	rebuild string // why the queues are made again from the log, "" = they are not
-	reach   int64  // end of the newest record that a queue points to
-	from    int64  // where the scan of the log began
-	end     int64  // of the log
-	last    int64  // offset of the last record seen, -1 = none
-	time    int64  // its store time
-	replay  int64  // from where records are shown to the queues again
+	rebuild string          // why the queues are made again from the log, "" = they are not
+	reach   int64           // end of the newest record that a queue points to
+	from    int64           // where the scan of the log began
+	end     int64           // of the log
+	last    int64           // offset of the last record seen, -1 = none
+	time    int64           // its store time
+	replay  int64           // from where records are shown to the queues again
+	cleared map[string]bool // directories of queues from which files were removed
 }
 
 // load brings the store to where it can be appended to. Until the log is known
 // to be whole nothing is changed that says anything.
 func (s *Store) load(ctx context.Context) (err error) {
-	r := &recovery{s: s, ctx: ctx, last: -1}
+	r := &recovery{s: s, ctx: ctx, last: -1, cleared: map[string]bool{}}
 	if err := s.refuseForeign(); err != nil {
 		return err
 	}

@@ -27,6 +27,9 @@ func (r *recovery) measureQueues() error {
 		if err := r.measure(q, page); err != nil {
 			return err
 		}
+		if q.found.First > 0 && r.s.log.Start() == 0 && r.rebuild == "" {
+			r.rebuild = fmt.Sprintf("the first files of %s are missing", q)
+		}
 		if q.next > 0 {
 			count.queues++
 			count.entries += q.next
@@ -203,6 +206,7 @@ func (r *recovery) clear(q *Queue) error {
 		if _, err := strconv.ParseUint(e.Name, 10, 64); err != nil || e.Dir {
 			continue
 		}
+		r.cleared[q.dir()] = true
 		if err := s.fs.Remove(filepath.Join(q.dir(), e.Name)); err != nil {
 			return err
 		}
@@ -307,6 +311,9 @@ func (r *recovery) replayQueues(anew bool) error {
 // place puts the entry of a record into its queue if it is not there.
 func (r *recovery) place(q *Queue, off int64, u unit, anew bool) error {
 	first := q.list().Start() / unitSize
+	if q.list().Len() == 0 {
+		first = q.next
+	}
 	switch {
 	case off < 0 || off > maxQueueOffset:
 		return fmt.Errorf("%w: the record at %d says it is number %d of %s", errInconsistent, u.offset, off, q)
@@ -320,11 +327,10 @@ func (r *recovery) place(q *Queue, off int64, u unit, anew bool) error {
 				return err
 			}
 		}
+	case off < first && !anew:
+		// Files go by age only when the log has none of their records any more.
+		return fmt.Errorf("%w: %s begins at %d, the record at %d is its number %d", errInconsistent, q, first, u.offset, off)
 	case off < first:
-		last, err := q.unitAt(q.next - 1)
-		if err != nil || last.offset > u.offset {
-			return err // deleted by age
-		}
 		if err := r.clear(q); err != nil {
 			return err
 		}
@@ -335,7 +341,9 @@ func (r *recovery) place(q *Queue, off int64, u unit, anew bool) error {
 			return err
 		}
 		if !old.blank() && old.offset > u.offset {
-			return nil // of a topic that was deleted and made again later
+			// Of a topic that was deleted and made again later; or a place that was
+			// written for a record that is lost.
+			return r.mustBe(q, off, old)
 		}
 		if old.offset != u.offset || old.blank() {
 			// Made again: the queue begins anew, or goes on from there.
@@ -351,6 +359,16 @@ func (r *recovery) place(q *Queue, off int64, u unit, anew bool) error {
 		return err
 	}
 	return r.putNext(q, u)
+}
+
+// mustBe checks that u is the entry of a record of this queue and number.
+func (r *recovery) mustBe(q *Queue, off int64, u unit) error {
+	w := walker{log: r.s.log}
+	rec, _, err := w.at(u.offset)
+	if err == nil && rec != nil && rec.Size() == u.size && string(rec.Topic()) == q.topic && rec.QueueID() == q.id && rec.QueueOffset() == off {
+		return nil
+	}
+	return fmt.Errorf("%w: the entry of %s at %d points to %d, where its record is not", errInconsistent, q, off, u.offset)
 }
 
 // maxQueueOffset is beyond what a queue can have: its byte position is an i64.
@@ -393,9 +411,23 @@ func (r *recovery) putNext(q *Queue, u unit) error {
 	return nil
 }
 
+// syncCleared makes durable that files were removed: they must not be back once
+// the log has grown beyond what they point to.
+func (r *recovery) syncCleared() error {
+	for dir := range r.cleared {
+		if err := r.s.fs.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // finishQueues shows the ends of the queues to readers and finds their beginnings.
 func (r *recovery) finishQueues() error {
 	s := r.s
+	if err := r.syncCleared(); err != nil {
+		return err
+	}
 	s.hand.count = census{}
 	for _, q := range s.Queues() {
 		q.max.Store(q.next)

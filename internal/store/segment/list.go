@@ -52,12 +52,21 @@ func (e *StrayError) Error() string {
 	return fmt.Sprintf("%s does not belong there (%s); move it away", e.Path, e.Why)
 }
 
+// GapError tells of a file that does not follow the one before it.
+type GapError struct {
+	Path, Want string
+	Size       int64
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("%s does not follow the file before it: %s should come there; one is missing, or the names do not fit the size of %d bytes; restore or move it", e.Path, e.Want, e.Size)
+}
+
 // Scan looks at the files of a directory without opening them. A size of 0 means
 // that they say themselves what their size is: that of the first. A last file
 // without any bytes, left by a creation that did not end, is removed; so is a
 // last file of a wrong size that holds only zeros. Directories are passed over.
-// Errors: *WrongSizeError, *StrayError (also for a gap between files), and those
-// of the file system.
+// Errors: *WrongSizeError, *GapError, *StrayError, and those of the file system.
 func Scan(fs FS, dir string, size int64) (Found, error) {
 	entries, err := fs.ReadDir(dir)
 	if err != nil {
@@ -73,14 +82,15 @@ func Scan(fs FS, dir string, size int64) (Found, error) {
 		}
 		files = append(files, e)
 	}
-	if n := len(files); n > 0 {
-		gone, err := dropUnfinished(fs, dir, files, size)
+	for n := len(files); n > 0; n-- {
+		gone, err := dropUnfinished(fs, dir, files[:n], size)
 		if err != nil {
 			return Found{}, err
 		}
-		if gone {
-			files = files[:n-1]
+		if files = files[:n]; !gone {
+			break
 		}
+		files = files[:n-1]
 	}
 	if len(files) == 0 {
 		return Found{Size: size}, nil
@@ -95,8 +105,7 @@ func Scan(fs FS, dir string, size int64) (Found, error) {
 		case e.Size != size:
 			return Found{}, &WrongSizeError{Path: filepath.Join(dir, e.Name), Size: e.Size, Want: size}
 		case base != first+int64(i)*size:
-			return Found{}, &StrayError{Path: filepath.Join(dir, e.Name),
-				Why: fmt.Sprintf("the file %s should come there: one is missing, or the names do not fit the size of %d", fileName(first+int64(i)*size), size)}
+			return Found{}, &GapError{Path: filepath.Join(dir, e.Name), Want: fileName(first + int64(i)*size), Size: size}
 		}
 	}
 	return Found{First: first, N: len(files), Size: size}, nil
@@ -292,26 +301,25 @@ func (l *List) DropFirst() error {
 	return l.o.FS.SyncDir(l.dir)
 }
 
-// Truncate removes the files that begin at or behind off, newest first, so that
-// what remains has no gap if this is interrupted.
+// Truncate removes the files that begin at or behind off, newest first and each
+// for good before the next, so that what remains has no gap however this is
+// interrupted.
 func (l *List) Truncate(off int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	files := l.Files()
-	n := len(files)
-	for n > 0 && files[n-1].base >= off {
-		n--
+	for n := len(files) - 1; n >= 0 && files[n].base >= off; n-- {
+		kept := append([]*File(nil), files[:n]...)
+		l.files.Store(&kept)
 		files[n].drop()
 		if err := l.o.FS.Remove(files[n].Path()); err != nil {
 			return err
 		}
+		if err := l.o.FS.SyncDir(l.dir); err != nil {
+			return err
+		}
 	}
-	if n == len(files) {
-		return nil
-	}
-	kept := append([]*File(nil), files[:n]...)
-	l.files.Store(&kept)
-	return l.o.FS.SyncDir(l.dir)
+	return nil
 }
 
 // Close unmaps what is not in use and closes all descriptors; what is in use is
