@@ -333,6 +333,57 @@ func TestOffsetWithinLagMayFall(t *testing.T) {
 	}
 }
 
+// TestExpired: what is below the minimum offset may be gone when the broker
+// deletes old files, and only then; what is above may not.
+func TestExpired(t *testing.T) {
+	cut := func() []Event {
+		var kept []Event
+		for _, e := range good() {
+			if e.Op == OpRange && e.Node == "after" {
+				e.Offset = 4
+			}
+			if e.Op != OpSweep || e.Node != "after" || e.Offset >= 4 {
+				kept = append(kept, e)
+			}
+		}
+		return kept
+	}
+	if v := check(cut(), testRules); !v.Has("I1") {
+		t.Fatalf("the loss of old messages is not noticed: %v", v)
+	}
+	rules := testRules
+	rules.Expires = true
+	if v := check(cut(), rules); !v.Valid() {
+		t.Fatal(v)
+	}
+	ev := cut()
+	i := find(t, ev, 0, func(e Event) bool { return e.Op == OpRange && e.Node == "after" && e.Queue == 0 })
+	ev[i].Max--
+	end := ev[i].Max
+	ev = remove(ev, find(t, ev, 0, func(e Event) bool { return e.Op == OpSweep && e.Node == "after" && e.Queue == 0 && e.Offset == end }))
+	if v := check(ev, rules); !v.Has("I1") {
+		t.Fatalf("a loss above the minimum is not noticed: %v", v)
+	}
+}
+
+// TestFreeProducer: a producer with many messages under way is not held to I5.
+func TestFreeProducer(t *testing.T) {
+	ev := good()
+	for i := range ev {
+		if ev[i].Producer == 0 && (ev[i].Seq == 41 || ev[i].Seq == 42) {
+			ev[i].Seq = 83 - ev[i].Seq
+		}
+	}
+	if v := check(ev, testRules); !v.Has("I5") {
+		t.Fatalf("%v", v)
+	}
+	rules := testRules
+	rules.Free = map[int]bool{0: true}
+	if v := check(ev, rules); !v.Valid() {
+		t.Fatal(v)
+	}
+}
+
 func TestTooLittleProvesNothing(t *testing.T) {
 	for _, c := range []struct {
 		says  string

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -202,19 +203,33 @@ func Sweep(t testing.TB, run *checker.Run, node string, c *raw.Conn, topic strin
 	}
 }
 
-// LookUp asks the broker for every acknowledged message by key and by id.
+// LookUp asks the broker for every acknowledged message by key and by id,
+// some at a time.
 func LookUp(t testing.TB, run *checker.Run, c *raw.Conn) {
 	t.Helper()
-	for _, a := range run.Acks() {
-		byKey, err := c.ByKey(a.Topic, run.Key(a.ID))
-		if err != nil {
-			t.Fatalf("by key %s: %v", run.Key(a.ID), err)
-		}
-		run.Looked("key", a.Attempt, RawRecords(byKey))
-		var byID []*raw.Record
-		if r, err := c.ByID(a.MsgID); err == nil {
-			byID = append(byID, r)
-		}
-		run.Looked("id", a.Attempt, RawRecords(byID))
+	acks := make(chan checker.Event)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for a := range acks {
+				byKey, err := c.ByKey(a.Topic, run.Key(a.ID))
+				if err != nil {
+					t.Errorf("by key %s: %v", run.Key(a.ID), err)
+				}
+				run.Looked("key", a.Attempt, RawRecords(byKey))
+				var byID []*raw.Record
+				if r, err := c.ByID(a.MsgID); err == nil {
+					byID = append(byID, r)
+				}
+				run.Looked("id", a.Attempt, RawRecords(byID))
+			}
+		}()
 	}
+	for _, a := range run.Acks() {
+		acks <- a
+	}
+	close(acks)
+	wg.Wait()
 }

@@ -152,6 +152,9 @@ func (s *Server) defaults(m map[string]string) {
 // Props may be changed in between.
 func (s *Server) Start() {
 	s.t.Helper()
+	if s.Proc != nil && s.Running() {
+		s.t.Fatalf("%s is started while it runs", s.Name)
+	}
 	var text strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(s.Props)) {
 		if v := s.Props[k]; v != "-" {
