@@ -198,8 +198,9 @@ func (t *table) join(b, old *broker, cluster string) (replaced string) {
 		s = &set{name: b.name, cluster: cluster, addrs: map[int64]string{}, topics: map[string]struct{}{}}
 		t.sets[b.name] = s
 	}
-	if b.id == 0 {
+	if b.id == 0 && s.cluster != cluster {
 		s.cluster = cluster // the master's word counts
+		t.epoch++
 	}
 	if at := s.addrs[b.id]; at != "" {
 		replaced = at
