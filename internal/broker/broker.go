@@ -272,6 +272,25 @@ func (b *Broker) Stop(ctx context.Context) error {
 	return b.stopErr
 }
 
+// saveAtEnd saves the tables for the last time. After a failure, which mostly is
+// one of the same disk, ctx bounds that: the tables of some seconds ago are there.
+func (b *Broker) saveAtEnd(ctx context.Context) error {
+	if b.failure == nil {
+		return b.save()
+	}
+	done := make(chan error, 1)
+	task.NewGroup(ctx, b.log, nil).Go("saving of offsets and groups at the end", func(context.Context) error {
+		done <- b.save()
+		return nil
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the disk did not take the tables in time: %w", ctx.Err())
+	}
+}
+
 // failedGrace bounds how long a broker whose store has failed waits for peers: it
 // is to be gone within a second.
 const failedGrace = 300 * time.Millisecond
@@ -302,7 +321,7 @@ func (b *Broker) close(ctx context.Context) error {
 		b.group.Stop()
 	}
 	if b.offsets != nil && b.groups != nil {
-		errs = append(errs, b.save())
+		errs = append(errs, b.saveAtEnd(ctx))
 	}
 	if b.store != nil {
 		errs = append(errs, b.store.Close())

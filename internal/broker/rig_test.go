@@ -73,7 +73,7 @@ type listener struct {
 	news chan struct{}
 }
 
-func newListener() *listener { return &listener{news: make(chan struct{}, 100)} }
+func newListener() *listener { return &listener{news: make(chan struct{}, 100_000)} }
 
 func (l *listener) Request(_ *remoting.Turn, c *remoting.Call) {
 	var h protocol.ConsumerGroupHeader

@@ -32,7 +32,6 @@ type sender struct {
 	groups  *meta.Groups
 	create  *topicMaker
 	stats   *stats
-	metrics *remoting.Metrics
 	storeAt netip.AddrPort // what message ids and records say of this broker
 	sync    bool           // SYNC_FLUSH: a send is answered once the disk has it
 

@@ -13,7 +13,7 @@ func TestFilesOfTheOriginals(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			dir := t.TempDir()
 			for _, name := range []string{"topics.json", "subscriptionGroup.json", "consumerOffset.json"} {
-				data, err := os.ReadFile(filepath.Join("testdata", version, name))
+				data, err := os.ReadFile(filepath.Join("../../protocol/testdata/config", version+"-clean", name))
 				if err != nil {
 					t.Fatal(err)
 				}
