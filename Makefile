@@ -11,7 +11,7 @@ SHELL       := /bin/bash
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME    ?= 3s
+FUZZTIME    ?= 2s
 SUITE       := .ci/suite
 
 .PHONY: help build run check fmt vet staticcheck house fuzz test unit e2e faults interop interop-all torture bench docs clean
@@ -44,7 +44,7 @@ staticcheck:
 house:
 	go test -count=1 ./internal/house
 
-fuzz: ## every fuzz target for FUZZTIME (3s)
+fuzz: ## every fuzz target for FUZZTIME (2s)
 	@$(SUITE) fuzz $(FUZZTIME)
 
 test: unit e2e ## unit tests with the race detector, end-to-end tests (8 minutes)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // role is a server that the test ends.
@@ -134,13 +137,8 @@ func freePorts(t *testing.T) (broker, namesrv int) {
 		return true
 	}
 	for range 200 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if p > 12000 && p < 45000 && free(p-2, p-1, p, p+1) {
+		// Below the ports that the system gives to outgoing connections.
+		if p := 12000 + rand.IntN(18000); free(p-2, p-1, p, p+1) {
 			return p, p - 1
 		}
 	}
@@ -181,6 +179,35 @@ func (p *pipe) wait(t *testing.T, text string) {
 		case <-p.got:
 		case <-deadline:
 			t.Fatalf("no %q in\n%s", text, p.String())
+		}
+	}
+}
+
+// What is said on the command line wins over the file, the file over what
+// standalone takes otherwise.
+func TestStandaloneKeys(t *testing.T) {
+	file := write(t, "broker.properties", "listenPort=12345\nbrokerName=mine\nmappedFileSizeCommitLog=1048576\n")
+	for _, c := range []struct {
+		args []string
+		port int
+		dir  string
+	}{
+		{nil, 12345, "/gomq-data/store"},
+		{[]string{"--port", "11111", "--data", "/x"}, 11111, "/x/store"},
+	} {
+		cmd := &cobra.Command{}
+		var f standaloneFlags
+		f.flags(cmd)
+		if err := cmd.ParseFlags(append(c.args, "-c", file)); err != nil {
+			t.Fatal(err)
+		}
+		n, b, problems, err := f.options(cmd)
+		if err != nil || len(problems) != 0 {
+			t.Fatal(err, problems)
+		}
+		if b.ListenPort != c.port || !strings.HasSuffix(b.StorePathRootDir, c.dir) || b.BrokerName != "mine" || b.MappedFileSizeCommitLog != 1<<20 ||
+			b.ListenHost != "127.0.0.1" || b.BrokerIP1 != "127.0.0.1" || n.HTTPPort != 0 || n.ListenHost != "127.0.0.1" {
+			t.Errorf("%q: %+v %+v", c.args, b, n)
 		}
 	}
 }

@@ -35,6 +35,11 @@ can send and consume.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
+	f.flags(c)
+	return c
+}
+
+func (f *standaloneFlags) flags(c *cobra.Command) {
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringVarP(&f.data, "data", "d", "gomq-data", "directory for everything that is kept")
@@ -42,23 +47,28 @@ can send and consume.`,
 	fs.IntVar(&f.namesrv, "namesrv-port", 9876, "the nameserver's port")
 	fs.StringVarP(&f.file, "configFile", "c", "", "properties file with broker keys")
 	logFlags(c, &f.level, &f.format)
-	return c
 }
 
 // brokerKeys are the broker's keys in a standalone process, without those that
-// the file sets.
-func (f *standaloneFlags) brokerKeys(src *config.Source) []config.Flag {
+// the file sets and the command line does not.
+func (f *standaloneFlags) brokerKeys(c *cobra.Command, src *config.Source) []config.Flag {
 	var out []config.Flag
-	for _, k := range [][2]string{
-		{"brokerName", "broker-a"}, {"brokerIP1", "127.0.0.1"}, {"brokerIP2", "127.0.0.1"}, {"listenHost", "127.0.0.1"},
-		{"listenPort", strconv.Itoa(f.port)},
-		{"namesrvAddr", fmt.Sprintf("127.0.0.1:%d", f.namesrv)},
-		{"storePathRootDir", filepath.Join(f.data, "store")},
-		{"mappedFileSizeCommitLog", "67108864"}, {"mappedFileSizeConsumeQueue", "600000"},
+	for _, k := range []struct{ flag, key, value string }{
+		{"", "brokerName", "broker-a"}, {"", "brokerIP1", "127.0.0.1"}, {"", "brokerIP2", "127.0.0.1"}, {"", "listenHost", "127.0.0.1"},
+		{"port", "listenPort", strconv.Itoa(f.port)},
+		{"namesrv-port", "namesrvAddr", fmt.Sprintf("127.0.0.1:%d", f.namesrv)},
+		{"data", "storePathRootDir", filepath.Join(f.data, "store")},
+		{"", "mappedFileSizeCommitLog", "67108864"}, {"", "mappedFileSizeConsumeQueue", "600000"},
 	} {
-		if _, set := src.Get(k[0]); !set {
-			out = append(out, config.Flag{From: "standalone", Key: k[0], Value: k[1]})
+		given := k.flag != "" && c.Flags().Changed(k.flag)
+		if _, set := src.Get(k.key); set && !given {
+			continue
 		}
+		from := "standalone"
+		if given {
+			from = "--" + k.flag
+		}
+		out = append(out, config.Flag{From: from, Key: k.key, Value: k.value})
 	}
 	return append(out, logKeys(f.level, f.format)...)
 }
@@ -73,7 +83,7 @@ func (f *standaloneFlags) namesrvKeys() []config.Flag {
 	return append(out, logKeys(f.level, f.format)...)
 }
 
-func (f *standaloneFlags) options() (n namesrv.Options, b broker.Options, problems []config.Problem, err error) {
+func (f *standaloneFlags) options(c *cobra.Command) (n namesrv.Options, b broker.Options, problems []config.Problem, err error) {
 	if f.data, err = filepath.Abs(f.data); err != nil {
 		return n, b, nil, err
 	}
@@ -86,12 +96,12 @@ func (f *standaloneFlags) options() (n namesrv.Options, b broker.Options, proble
 	if n, problems, err = namesrv.LoadOptions("", f.namesrvKeys(), getenv); err != nil {
 		return n, b, problems, err
 	}
-	b, more, err := broker.LoadOptions(f.file, f.brokerKeys(src), getenv)
+	b, more, err := broker.LoadOptions(f.file, f.brokerKeys(c, src), getenv)
 	return n, b, append(problems, more...), err
 }
 
 func (f *standaloneFlags) run(c *cobra.Command) error {
-	n, o, problems, err := f.options()
+	n, o, problems, err := f.options(c)
 	if err != nil {
 		return refused(err, problems)
 	}
