@@ -170,10 +170,15 @@ func failingAllocation(t *testing.T, i injection) {
 	if err := c.NewTopic("Fail", 1); err != nil {
 		t.Fatal(err)
 	}
+	seq := int64(0)
+	for ; seq < 20; seq++ {
+		if code := send(run, c, checker.Attempt{ID: checker.ID{Seq: seq}, N: 1}, "Fail", 0, 300); code != raw.Success {
+			t.Fatalf("code %d before anything failed", code)
+		}
+	}
 	broker.ExpectExit()
 	trace := attach(t, broker.PID(), i)
 	refused := 0
-	var seq int64
 	for begun := time.Now(); broker.Running() && c.Err() == nil && refused < 5 && time.Since(begun) < 20*time.Second; seq++ {
 		if code := send(run, c, checker.Attempt{ID: checker.ID{Seq: seq}, N: 1}, "Fail", 0, 20000); code == raw.NotAvailable {
 			refused++
@@ -185,8 +190,8 @@ func failingAllocation(t *testing.T, i injection) {
 		if refused == 0 {
 			t.Errorf("%d messages of 20,000 bytes found room in files that cannot be allocated", seq)
 		}
-		// Reads go on.
-		if _, err := c.Pull("g", "Fail", 0, 0, 32, 0); err != nil {
+		// Reads go on, unless the broker is about to end, as it may after EIO.
+		if _, err := c.Pull("g", "Fail", 0, 0, 32, 0); err != nil && i.errno == "ENOSPC" {
 			t.Errorf("a pull while no file can be allocated: %v", err)
 		}
 		trace.Signal(2) // SIGINT: strace detaches

@@ -214,6 +214,9 @@ func finish(t testing.TB, run *checker.Run, addr, topic string, queues int, rule
 	if rules.Lookups {
 		// The index is written behind the answers.
 		acks := run.Acks()
+		if len(acks) == 0 {
+			t.Fatal("nothing was acknowledged")
+		}
 		last := acks[0]
 		for _, a := range acks {
 			if a.MsgID > last.MsgID {

@@ -16,6 +16,7 @@
 // Environment, beside that of package harness:
 //
 //	GOMQ_INTEROP_CACHE   where jars, modules and classes are kept (default: gomq-interop in the user's cache directory)
-//	INTEROP_SERVER       "gomq" (default) or "java:VERSION" to run the same scenarios against a Java original
+//	INTEROP_SERVER       "gomq" (default) or "java:4.9.7" to run the same scenarios against that original, whose behaviour they
+//	                     expect; other versions can be named and differ in what changed there
 //	INTEROP_REQUIRE      set: what is missing fails instead of being skipped
 package interop
