@@ -235,7 +235,7 @@ func runModel(t *testing.T, seed uint64) {
 				m.now = m.now.Add(100 * time.Second)
 			}
 			want := m.removeIf(func(b modelBroker) bool { return m.now.Sub(b.last) > m.expiry })
-			if got := len(tb.expire()); got != want {
+			if got := len(tb.expire(24 * time.Hour)); got != want {
 				fail("%d brokers expired, want %d", got, want)
 			}
 		}

@@ -124,7 +124,7 @@ func (s *Server) sweep(ctx context.Context) error {
 
 // scan is one look for silent brokers.
 func (s *Server) scan() {
-	for _, b := range s.table.expire() {
+	for _, b := range s.table.expire(s.live.Load().ScanNotActiveBrokerInterval) {
 		s.metrics.expired.Inc()
 		s.log.Warn("broker expired: it has not registered in time", zap.String("broker", b.name), zap.Int64("id", b.id),
 			zap.String("addr", b.addr), zap.Duration("limit", s.table.expiry))

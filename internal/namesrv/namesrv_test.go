@@ -334,6 +334,34 @@ func TestSweeper(t *testing.T) {
 	}
 }
 
+// TestStandstill stops the nameserver's own clock for ten minutes, as a suspended
+// machine does: brokers get the time that they could not be heard in.
+func TestStandstill(t *testing.T) {
+	now := time.Now()
+	tb := newTable(2*time.Minute, func() time.Time { return now })
+	r := &registration{RegisterHeader: protocol.RegisterHeader{BrokerName: "a", BrokerAddr: "10.0.0.1:1", ClusterName: "C"},
+		conn: &link{id: 1, done: make(chan struct{})}, maxBrokers: 9, maxTopics: 9}
+	if _, err := tb.register(r); err != nil {
+		t.Fatal(err)
+	}
+	const every = 10 * time.Second
+	look := func(after time.Duration) int {
+		now = now.Add(after)
+		return len(tb.expire(every))
+	}
+	if look(every) != 0 || look(10*time.Minute) != 0 {
+		t.Error("a broker was lost to a standstill")
+	}
+	for range 10 {
+		if look(every) != 0 {
+			t.Fatal("it was not given the time")
+		}
+	}
+	if look(every) != 1 {
+		t.Error("a broker that stays silent is never lost")
+	}
+}
+
 // TestRouteIsEncodedOnce looks at the bytes: they are the same until something
 // changes.
 func TestRouteIsEncodedOnce(t *testing.T) {

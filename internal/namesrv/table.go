@@ -84,13 +84,14 @@ type table struct {
 	topics  map[string]*topic
 	sources map[source]struct{} // open connections that have registered something
 	orders  map[string]string   // ORDER_TOPIC_CONFIG when routes are to carry it
+	looked  time.Time           // when expire was called last
 	// epoch rises when an address, a filter server or an order configuration
 	// changes: then every encoded answer is out of date.
 	epoch uint64
 }
 
 func newTable(expiry time.Duration, now func() time.Time) *table {
-	return &table{expiry: expiry, now: now, live: map[string]*broker{}, sets: map[string]*set{}, topics: map[string]*topic{}, sources: map[source]struct{}{}}
+	return &table{expiry: expiry, now: now, live: map[string]*broker{}, sets: map[string]*set{}, topics: map[string]*topic{}, sources: map[source]struct{}{}, looked: now()}
 }
 
 // registration is what a broker says of itself.
@@ -289,11 +290,19 @@ func (t *table) unregister(h *protocol.BrokerHeader, conn source) bool {
 }
 
 // expire takes away whoever has not been heard of for too long and returns them,
-// so that their connections can be closed.
-func (t *table) expire() []*broker {
+// so that their connections can be closed. It is called about every given time:
+// when it comes much later, it was this process that stood still (a suspended
+// machine), registrations wait to be read, and the brokers are given that time.
+func (t *table) expire(every time.Duration) []*broker {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
+	if late := now.Sub(t.looked) - every; late > every {
+		for _, b := range t.live {
+			b.last = b.last.Add(min(late, now.Sub(b.last)))
+		}
+	}
+	t.looked = now
 	return t.removeIf(func(b *broker) bool { return now.Sub(b.last) > t.expiry })
 }
 

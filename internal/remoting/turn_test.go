@@ -88,6 +88,37 @@ func TestManyRequestsAreSeveralTurns(t *testing.T) {
 	}
 }
 
+// TestMuchInOneTurn asks for 32 MiB in one read: it is not gathered in memory
+// first.
+func TestMuchInOneTurn(t *testing.T) {
+	most := 0
+	body := make([]byte, 512<<10)
+	s := serve(t, Options{}, funcs{
+		request: func(_ *Turn, c *Call) { c.Answer(Response{Body: body}) },
+		end:     func(t *Turn) { most = max(most, len(t.out.b)) },
+	})
+	w := dialWire(t, s.Addr())
+	var all []byte
+	const n = 64
+	for i := range int32(n) {
+		all = append(all, ping(i)...)
+	}
+	w.send(all)
+	for i := range int32(n) {
+		if a := w.answer(); a.Opaque != i || len(a.Body) != len(body) {
+			t.Fatalf("answer %d: opaque %d, %d bytes", i, a.Opaque, len(a.Body))
+		}
+	}
+	w.Close()
+	s.Stop(context.Background())
+	if most > softOutbound+len(body)+headRoom {
+		t.Errorf("a turn had %d bytes of answers", most)
+	}
+	if n := s.hub.waiting.Load(); n != 0 {
+		t.Errorf("%d bytes are counted as waiting after the end", n)
+	}
+}
+
 func TestOnewayIsNotAnswered(t *testing.T) {
 	s := serve(t, Options{}, funcs{request: func(turn *Turn, c *Call) {
 		switch c.Req.Code {
