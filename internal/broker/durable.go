@@ -245,17 +245,20 @@ func (f *flight) answer() {
 		l := &f.late[i]
 		f.reply = protocol.SendReply{MsgID: f.ids[l.from:l.to], QueueID: l.queue, QueueOffset: l.queueOffset, Region: o.RegionID, Trace: o.TraceOn}
 		r := remoting.Response{Code: l.code, Header: &f.reply}
-		err := l.err
-		if err == nil && f.err != nil && !errors.Is(f.err, watermark.ErrDeadline) {
-			err = refuse(protocol.ServiceNotAvailable, "%s", unavailable(fmt.Errorf("whether the message is on the disk is not known: %w", f.err)))
-		}
 		switch {
-		case err != nil:
-			r = errorResponse(s.log, err)
+		case l.err != nil:
+			r = errorResponse(s.log, l.err)
 			f.reply = protocol.SendReply{Region: o.RegionID, Trace: o.TraceOn, Failed: true}
 			r.Header = &f.reply
-		case f.err != nil && r.Code == protocol.Success:
-			r.Code = protocol.FlushDiskTimeout // a replica's status would win, as in the original
+		case f.err != nil:
+			// It has been appended and may be found after a restart, so it must not
+			// be called refused.
+			if r.Code == protocol.Success { // a replica's status wins, as in the original
+				r.Code = protocol.FlushDiskTimeout
+			}
+			if !errors.Is(f.err, watermark.ErrDeadline) {
+				r.Remark = "whether the message is on the disk is not known: " + f.err.Error()
+			}
 		}
 		l.answer(r)
 	}

@@ -41,6 +41,8 @@ func statusOf(err error) (code int32, remark string, known bool) {
 	switch {
 	case errors.As(err, &said):
 		return said.Code, said.Remark, true
+	case errors.As(err, &refused) && refused.Unknown:
+		return protocol.SystemError, refused.Error(), true
 	case errors.As(err, &refused):
 		return protocol.ServiceNotAvailable, unavailable(refused), true
 	case errors.Is(err, store.ErrClosed):

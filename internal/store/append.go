@@ -29,7 +29,8 @@ type tail struct {
 // first; a zero deadline means Options.SyncFlushTimeout from now. Under
 // ASYNC_FLUSH that is before Append returns.
 //
-// An error is a *RefusedError: nothing was stored and w is not told.
+// An error is a *RefusedError and w is not told. Nothing was stored, unless its
+// Unknown is set.
 func (s *Store) Append(b *Batch, deadline time.Time, w watermark.Waiter) error {
 	if w != nil && deadline.IsZero() {
 		deadline = time.Now().Add(s.o.SyncFlushTimeout)
@@ -54,8 +55,7 @@ func (s *Store) appendNow(b *Batch, now time.Time, deadline time.Time, w waterma
 	}
 	s.tail.time = max(s.tail.time, now.UnixMilli())
 	if err := s.write(b); err != nil {
-		s.fail(err)
-		return s.CheckWritable()
+		return s.failedAppend(err)
 	}
 	failpoint.Hit("afterAppend")
 	if s.o.SyncFlush {
@@ -65,14 +65,19 @@ func (s *Store) appendNow(b *Batch, now time.Time, deadline time.Time, w waterma
 	s.lastTime.Store(s.tail.time)
 	if !s.o.SyncFlush {
 		if err := s.publishNow(b); err != nil {
-			s.fail(err)
-			return s.CheckWritable()
+			return s.failedAppend(err)
 		}
 	}
 	if w != nil {
 		s.Dispatched.When(s.tail.off, deadline, w)
 	}
 	return nil
+}
+
+// failedAppend ends the store while a batch is half written.
+func (s *Store) failedAppend(err error) error {
+	s.fail(err)
+	return &RefusedError{Cause: CauseFailed, Err: err, Unknown: true}
 }
 
 // plan decides where each item goes and gets the files and blocks for all of

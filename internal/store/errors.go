@@ -27,17 +27,22 @@ const (
 )
 
 // RefusedError is returned while the store takes no message. Nothing of what
-// was refused is stored.
+// was refused is stored, except where Unknown says so.
 type RefusedError struct {
 	Cause Cause
 	Path  string // disk full: the directory
 	Used  uint64 // disk full: bytes in use, 0 if unknown
 	Limit uint64 // disk full: bytes that may be in use, 0 if unknown
 	Err   error  // failed: what happened
+	// Unknown: the store failed while it wrote, so part of what is refused may be
+	// found in it after a restart.
+	Unknown bool
 }
 
 func (e *RefusedError) Error() string {
 	switch {
+	case e.Unknown:
+		return fmt.Sprintf("whether the message was stored is not known: %v", e.Err)
 	case e.Cause == CauseDiskFull && e.Limit > 0:
 		return fmt.Sprintf("the store takes no messages: disk full, %s uses %d of %d bytes it may; delete files or shorten fileReservedTime", e.Path, e.Used, e.Limit)
 	case e.Cause == CauseDiskFull:
