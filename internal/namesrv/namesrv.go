@@ -56,7 +56,7 @@ func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 		return nil, err
 	}
 	s := &Server{live: live, log: log, table: newTable(o.BrokerExpiredTimeMillis, now), kv: store,
-		group: task.NewGroup(context.WithoutCancel(ctx), log, nil)}
+		group: task.NewGroup(ctx, log, nil)}
 	s.metrics = newMetrics(s.table, reg)
 	door := remoting.NewMetrics(reg)
 	s.lane = remoting.NewLane(ctx, remoting.LaneOptions{Name: "namesrv-files", Workers: 1, Queue: 1000, Log: log, Metrics: door})

@@ -44,8 +44,7 @@ type Conn struct {
 	in      inbuf
 	partial bool  // frameSince is set
 	waited  bool  // the last read had to wait
-	rn      int   // result of tryRead
-	rerr    error // likewise
+	rerr    error // result of tryRead
 	readFn  func(fd uintptr) bool
 
 	out outbox
