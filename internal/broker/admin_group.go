@@ -38,7 +38,7 @@ func (s *groupDesk) update(c *remoting.Call) (remoting.Response, error) {
 		return remoting.Response{}, refuse(protocol.SystemError, "retryQueueNums=%d of group %s is not between 0 and %d", g.RetryQueueNums, g.GroupName, most)
 	}
 	if err := s.groups.Put(g); err != nil {
-		return remoting.Response{}, refuse(protocol.SystemError, "%s", err)
+		return remoting.Response{}, tableError(err)
 	}
 	s.log.Info("group created or changed by request", zap.String("group", g.GroupName), zap.Stringer("from", c.Conn.Remote()))
 	return remoting.Response{}, nil

@@ -61,7 +61,7 @@ func (s *topicDesk) update(c *remoting.Call) (remoting.Response, error) {
 		t.Order = old.Order
 	}
 	if err := s.topics.Put(t); err != nil {
-		return remoting.Response{}, refuse(protocol.SystemError, "%s", err)
+		return remoting.Response{}, tableError(err)
 	}
 	s.log.Info("topic created or changed by request", zap.String("topic", t.TopicName), zap.Int32("readQueues", t.ReadQueueNums),
 		zap.Int32("writeQueues", t.WriteQueueNums), zap.String("perm", permText(t.Perm)), zap.Stringer("from", c.Conn.Remote()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -29,6 +30,16 @@ func refuse(code int32, format string, args ...any) error {
 // busy is SYSTEM_BUSY with the original's text and the cause that was measured.
 func busy(text, cause string) error {
 	return &protocol.Error{Code: protocol.SystemBusy, Remark: text + " (" + cause + ")"}
+}
+
+// tableError is the error of a change to a table: what the peer asked for is
+// wrong, or the file could not be written, which the log is to hear of.
+func tableError(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return err
+	}
+	return refuse(protocol.SystemError, "%s", err)
 }
 
 // statusOf is the only place that says which response code an error of the rooms

@@ -73,7 +73,7 @@ func (m *topicMaker) admit(from netip.Addr, o *Options) error {
 func (m *topicMaker) create(c protocol.TopicConfig, wait bool) error {
 	made, err := m.topics.Create(c)
 	if err != nil {
-		return refuse(protocol.SystemError, "%s", err)
+		return tableError(err)
 	}
 	m.log.Info("topic created", zap.String("topic", made.TopicName), zap.Int32("queues", made.WriteQueueNums))
 	m.names.announce(wait)
