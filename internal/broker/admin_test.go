@@ -366,6 +366,9 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v", key, value[key])
 		}
 	}
+	if _, ok := value["rocketmq_consumer_lag_latency consumer_group=CG is_retry=false is_system=false topic=T"]; !ok {
+		t.Error("no rocketmq_consumer_lag_latency")
+	}
 	if got := versionName(317); got != "V4_5_2" {
 		t.Errorf("317 is %s", got)
 	}

@@ -15,7 +15,15 @@ import (
 // Sending and pulling allocate next to nothing a message: what the whole process
 // allocates is counted, its clients write and read bytes they have.
 func TestAllocations(t *testing.T) {
-	r := run(t, func(o *Options) { o.MappedFileSizeCommitLog = 64 << 20; o.BrokerFastFailureEnable = false })
+	for _, flush := range []FlushType{AsyncFlush, SyncFlush} {
+		t.Run(string(flush), func(t *testing.T) { countAllocations(t, flush) })
+	}
+}
+
+func countAllocations(t *testing.T, flush FlushType) {
+	r := run(t, func(o *Options) {
+		o.MappedFileSizeCommitLog, o.BrokerFastFailureEnable, o.FlushDiskType = 64<<20, false, flush
+	})
 	r.create("T", 4)
 	const turn, turns, perPull = 64, 50, 32
 	var sends, pulls []byte

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -87,8 +88,8 @@ func start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 		log = zap.NewNop()
 	}
 	o := live.Load()
-	if o.BrokerRole == Slave {
-		return nil, fmt.Errorf("brokerRole=SLAVE: replication is %s, a slave would serve nothing; start it as a master of its own or wait for the version that has it", notYet)
+	if err := lacking(o); err != nil {
+		return nil, err
 	}
 	b := &Broker{live: live, log: log, with: with, done: make(chan struct{})}
 	if err := b.open(ctx, o, reg); err != nil {
@@ -96,7 +97,24 @@ func start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 		return nil, err
 	}
 	b.group.Go("watch of the store", b.watchStore)
+	if ip, err := netip.ParseAddr(o.ListenHost); err != nil || !ip.IsLoopback() {
+		log.Warn("whoever reaches this port may send, read and administrate: there is no access control yet; keep strangers away or set listenHost", zap.String("listen", b.Addr()))
+	}
 	return b, nil
+}
+
+// lacking refuses options whose feature gomq does not have yet where going on
+// without it would break a promise (decisions.md, Configuration).
+func lacking(o *Options) error {
+	switch {
+	case o.BrokerRole == Slave:
+		return fmt.Errorf("brokerRole=SLAVE: replication is %s, a slave would serve nothing; start it as a master of its own or wait for the version that has it", notYet)
+	case o.ACLEnable:
+		return fmt.Errorf("aclEnable=true: access control is %s, and without it anyone could do anything; set it to false only where the network keeps strangers away", notYet)
+	case o.TLSServerMode == "enforcing":
+		return fmt.Errorf("tls.server.mode=enforcing: TLS is %s, and without it everything would be sent in the clear", notYet)
+	}
+	return nil
 }
 
 // open begins everything in order.

@@ -21,6 +21,9 @@ type collector struct {
 // maxLagPairs bounds the (topic, group) pairs whose lag is reported.
 const maxLagPairs = 10_000
 
+// maxLagLooks bounds the messages that one collection looks at for their age.
+const maxLagLooks = 5_000
+
 // metricLabels are the metrics and their labels.
 var metricLabels = []struct {
 	name, help string
@@ -38,6 +41,7 @@ var metricLabels = []struct {
 	{"rocketmq_producer_connections", "Connections of producers.", []string{"language", "version", "protocol_type"}},
 	{"rocketmq_consumer_connections", "Connections of consumers.", []string{"consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"}},
 	{"rocketmq_consumer_lag_messages", "Messages stored and not yet committed by the group.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
+	{"rocketmq_consumer_lag_latency", "Age in milliseconds of the oldest message that the group has not committed; 0 without any.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
 	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
 	{"gomq_nameserver_up", "1: the nameserver has taken the last registration.", []string{"nameserver"}},
@@ -179,7 +183,7 @@ func consumeMode(g clients.Group[*remoting.Conn]) string {
 
 // lag is how far the groups are behind, by their committed offsets.
 func (c *collector) lag(gauge func(string, float64, ...string)) {
-	b, pairs := c.b, 0
+	b, pairs, looks := c.b, 0, maxLagLooks
 	for key, queues := range b.offsets.Table() {
 		topic, group, ok := strings.Cut(key, "@")
 		t := b.topics.Get([]byte(topic))
@@ -189,13 +193,24 @@ func (c *collector) lag(gauge func(string, float64, ...string)) {
 		if pairs++; pairs > maxLagPairs {
 			return
 		}
-		var behind int64
+		var behind, age int64
 		for id, offset := range queues {
-			if q := b.offset.queue([]byte(topic), id); q != nil {
-				behind += max(q.Max()-offset, 0)
+			q := b.offset.queue([]byte(topic), id)
+			if q == nil || q.Max() <= offset {
+				continue
+			}
+			behind += q.Max() - offset
+			if looks--; looks < 0 {
+				continue
+			}
+			if at := b.store.StoreTimeAt(q, max(offset, q.Min())); at > 0 {
+				age = max(age, b.stats.now().UnixMilli()-at)
 			}
 		}
 		gauge("rocketmq_consumer_lag_messages", float64(behind), group, topic, isRetry(topic), c.isSystem(topic))
+		if looks >= 0 {
+			gauge("rocketmq_consumer_lag_latency", float64(age), group, topic, isRetry(topic), c.isSystem(topic))
+		}
 	}
 }
 

@@ -261,11 +261,18 @@ func TestSyncMasterAlone(t *testing.T) {
 	}
 }
 
-func TestSlaveRefusesToStart(t *testing.T) {
-	o := rigOptions(t.TempDir())
-	o.BrokerRole, o.BrokerID = Slave, 1
-	if _, _, err := tryStart(t, &o, nil, seams{}); err == nil || !strings.Contains(err.Error(), "brokerRole=SLAVE") {
-		t.Errorf("%v", err)
+// What would break a promise refuses to start.
+func TestRefusesToStart(t *testing.T) {
+	for text, change := range map[string]func(o *Options){
+		"brokerRole=SLAVE":          func(o *Options) { o.BrokerRole, o.BrokerID = Slave, 1 },
+		"aclEnable=true":            func(o *Options) { o.ACLEnable = true },
+		"tls.server.mode=enforcing": func(o *Options) { o.TLSServerMode = "enforcing" },
+	} {
+		o := rigOptions(t.TempDir())
+		change(&o)
+		if _, _, err := tryStart(t, &o, nil, seams{}); err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), "not yet") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 
