@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -38,7 +39,7 @@ func (p Problem) String() string {
 type Summary struct {
 	Clean        bool  // closed by its last user; otherwise what lies behind the checkpoint is not judged
 	Own          bool  // this store's own checkpoint counts
-	Start, End   int64 // of the log; End is behind the last record
+	Start, End   int64 // of the log; End is behind the last record, or the blank behind it
 	Records      int64
 	Queues       int
 	Entries      int64 // of queues, those that only fill a place not counted
@@ -156,7 +157,10 @@ func (v *verifier) readCheckpoint() error {
 		if err != nil {
 			return err
 		}
-		err = readFull(h, f.b, 0)
+		// A file that a power cut has left shorter counts as zeros.
+		if _, err = h.ReadAt(f.b, 0); errors.Is(err, io.EOF) {
+			err = nil
+		}
 		if err := errors.Join(err, h.Close()); err != nil {
 			return err
 		}
@@ -235,7 +239,9 @@ func (v *verifier) walk() error {
 			}
 		case err != nil:
 			return err
-		case r != nil:
+		case r == nil:
+			v.sum.End = next
+		default:
 			v.sum.Records++
 			v.sum.End = next
 			if err := v.record(at, r); err != nil {
@@ -251,13 +257,17 @@ func (v *verifier) walk() error {
 // returns where to go on, -1 = nowhere.
 func (v *verifier) bad(w *walker, bad *badRecord) (next int64, err error) {
 	f := v.log.Find(bad.Offset)
-	rest, err := v.firstByte(f, bad.Offset)
-	if err != nil {
-		return 0, err
-	}
-	isEnd := f == v.log.Last() || !v.sum.Clean && v.nothingFollows(f)
-	if isEnd && (rest < 0 || !v.sum.Clean) && (!v.sum.Own || bad.Offset >= v.ck.log) {
-		return -1, nil // zeros to the end, or what an unclean stop has left
+	if !v.sum.Own || bad.Offset >= v.ck.log {
+		// Zeros to the end, or what an unclean stop has left.
+		isEnd := v.nothingFollows(f)
+		if isEnd && v.sum.Clean {
+			if isEnd, err = v.zeros(bad.Offset); err != nil {
+				return 0, err
+			}
+		}
+		if isEnd {
+			return -1, nil
+		}
 	}
 	v.problem(InLog, bad.File, bad.Offset, "%v", bad.Err)
 	if errors.Is(bad.Err, message.ErrCRC) {
@@ -269,22 +279,22 @@ func (v *verifier) bad(w *walker, bad *badRecord) (next int64, err error) {
 	return f.End(), nil // where the next file begins, a record does
 }
 
-// firstByte is the offset of the first byte of a log file from off on that is not
-// zero, -1 if there is none.
-func (v *verifier) firstByte(f *segment.File, off int64) (int64, error) {
+// zeros says whether there is nothing in the log from off on. A file that was
+// made ahead may follow.
+func (v *verifier) zeros(off int64) (bool, error) {
 	buf := make([]byte, 64<<10)
-	for at := off; at < f.End(); at += int64(len(buf)) {
+	for at := off; at < v.log.End(); {
+		f := v.log.Find(at)
 		b := buf[:min(int64(len(buf)), f.End()-at)]
 		if err := f.Pread(b, at); err != nil {
-			return 0, err
+			return false, err
 		}
-		for i, c := range b {
-			if c != 0 {
-				return at + int64(i), nil
-			}
+		if !isZero(b) {
+			return false, nil
 		}
+		at += int64(len(b))
 	}
-	return -1, nil
+	return true, nil
 }
 
 // nothingFollows says whether no file behind f begins with a record.

@@ -154,7 +154,7 @@ func (s *Sim) Restart() *Sim {
 	t := s.next()
 	made := map[*inode]*inode{}
 	s.walk(func(n *inode) {
-		c := &inode{dir: n.dir, mtime: n.mtime, lost: n.lost, disk: slices.Clone(n.disk)}
+		c := &inode{dir: n.dir, mtime: n.mtime, lost: n.lost, gone: n.gone, disk: slices.Clone(n.disk)}
 		if n.dir {
 			c.kids, c.synced = map[string]*inode{}, map[string]*inode{}
 		} else {
@@ -191,7 +191,7 @@ func (s *Sim) keepBlocks(from, to *inode) {
 	pages := (len(to.live) + pageSize - 1) / pageSize
 	to.blocks = make([]bool, pages)
 	for i := range min(pages, len(from.blocks)) {
-		if to.blocks[i] = from.blocks[i]; to.blocks[i] {
+		if to.blocks[i] = from.blocks[i]; to.blocks[i] && !to.gone {
 			s.used += pageSize
 		}
 	}

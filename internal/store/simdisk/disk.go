@@ -72,6 +72,7 @@ type inode struct {
 	live   []byte           // content; mappings alias it
 	disk   []byte           // content after a power cut
 	blocks []bool           // of each page: has space on the disk
+	gone   bool             // has no name, its blocks do not count
 	lost   map[int64][]byte // pages that a failed sync has marked clean, as they were
 	bad    map[int64]bool   // pages that fault; true: on reading, too
 	maps   int
@@ -373,16 +374,18 @@ func (s *Sim) removeTree(dir *inode, base string) {
 	s.change(nameOp{del: link{dir, base, n}})
 }
 
-// release gives the blocks of a file back that loses its name. (Files that are
-// still open keep theirs on a real disk; nothing here depends on that.)
+// release takes the blocks of a file that loses its name out of the account. It
+// keeps them itself: a power cut may bring the name back.
 func (s *Sim) release(n *inode) {
-	for i, b := range n.blocks {
+	if n.gone {
+		return
+	}
+	n.gone = true
+	for _, b := range n.blocks {
 		if b {
 			s.used -= pageSize
-			n.blocks[i] = false
 		}
 	}
-	n.blocks = nil
 }
 
 // SyncDir makes the changes of names in a directory durable. What a rename did

@@ -94,7 +94,7 @@ func (s *Sim) Count(op Op) int {
 }
 
 // PowerOffAt lets the power go just before the k-th operation from now on that
-// changes something (1 = the next one) takes effect.
+// changes something (1 = the next one) takes effect; 0 = not any more.
 func (s *Sim) PowerOffAt(k int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

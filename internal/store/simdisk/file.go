@@ -213,6 +213,9 @@ func (s *Sim) take(n *inode, off, end int64) error {
 			need += pageSize
 		}
 	}
+	if n.gone {
+		need = 0
+	}
 	if s.capacity > 0 && s.used+need > s.capacity {
 		return syscall.ENOSPC
 	}
@@ -242,7 +245,7 @@ func (s *Sim) resize(n *inode, size int64) error {
 	}
 	if size < old {
 		for pg := (size + pageSize - 1) / pageSize; pg < int64(len(n.blocks)); pg++ {
-			if n.blocks[pg] {
+			if n.blocks[pg] && !n.gone {
 				s.used -= pageSize
 			}
 			delete(n.lost, pg)
