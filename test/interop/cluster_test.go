@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	// The scenarios wait for clients most of the time, so many run side by side
 	// whatever the number of processors.
-	setParallel("12")
+	setParallel("16")
 	if v, ok := strings.CutPrefix(os.Getenv("INTEROP_SERVER"), "java:"); ok {
 		os.Setenv("GOMQ_TEST_SERVER", "java")
 		serverVersion = v

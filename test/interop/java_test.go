@@ -32,6 +32,8 @@ var together = []scenario{
 	{"Rebalance", rebalance},
 	{"Broadcast", broadcast},
 	{"Continued", continued},
+	{"Orderly", orderly},
+	{"Retried", retried},
 	{"FromWhereYoung", fromWhereYoung},
 	{"Pull", pull4},
 	{"LitePull", litePull},
@@ -75,7 +77,7 @@ var (
 		"VIEW_MESSAGE_BY_ID", "QUERY_CONSUMER_OFFSET", "UPDATE_CONSUMER_OFFSET", "UPDATE_AND_CREATE_TOPIC",
 		"SEARCH_OFFSET_BY_TIMESTAMP", "GET_MAX_OFFSET", "GET_MIN_OFFSET", "GET_EARLIEST_MSG_STORETIME", "HEART_BEAT",
 		"UNREGISTER_CLIENT", "GET_CONSUMER_LIST_BY_GROUP", "GET_TOPIC_STATS_INFO", "GET_CONSUMER_CONNECTION_LIST",
-		"GET_CONSUME_STATS", "GET_TOPIC_CONFIG"}
+		"GET_CONSUME_STATS", "GET_TOPIC_CONFIG", "LOCK_BATCH_MQ", "UNLOCK_BATCH_MQ"}
 	namesrvCodes = []string{"REGISTER_BROKER", "GET_ROUTEINFO_BY_TOPIC", "GET_BROKER_CLUSTER_INFO", "GET_ALL_TOPIC_LIST_FROM_NAMESERVER"}
 )
 
