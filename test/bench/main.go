@@ -31,7 +31,6 @@ type plan struct {
 	java   string
 	dir    string // stores and results
 	gomq   string // the binary
-	log    *os.File
 	table  table
 }
 
