@@ -4,6 +4,7 @@ package interop
 
 import (
 	"flag"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,23 +48,31 @@ var together = []scenario{
 func TestJava(t *testing.T) {
 	needJava(t)
 	c := startCluster(t, nil)
+	var ran, all atomic.Int64
 	for _, version := range clientVersions {
 		for _, headers := range []string{"JSON", "ROCKETMQ"} {
+			all.Add(int64(len(together)))
 			t.Run(version+"/"+headers, func(t *testing.T) {
 				e := newEnv(t, c, version, headers)
 				t.Run("Together", func(t *testing.T) {
 					for _, s := range together {
 						if s.name == "LitePull" && !hasLite(version) {
+							all.Add(-1)
 							continue // this client has none
 						}
 						t.Run(s.name, func(t *testing.T) {
 							t.Parallel()
+							ran.Add(1)
 							s.run(t, e)
 						})
 					}
 				})
 			})
 		}
+	}
+	asked(t, c.broker)
+	if ran.Load() < all.Load() {
+		return // -run has chosen some
 	}
 	asked(t, c.broker, brokerCodes...)
 	asked(t, c.ns, namesrvCodes...)
@@ -87,6 +96,9 @@ func asked(t *testing.T, s *harness.Server, codes ...string) {
 	t.Helper()
 	if s.Kind != "gomq" {
 		return
+	}
+	if status, text, err := harness.Get(s.HTTP() + "/metrics"); err != nil || status != 200 {
+		t.Fatalf("%s: /metrics answers %d, %v: %.500s", s.Role, status, err, text)
 	}
 	m := harness.ReadMetrics(t, s.HTTP())
 	for _, code := range codes {
