@@ -178,9 +178,7 @@ func (s *sender) put(w *outgoing, c *remoting.Call, o *Options, topic *protocol.
 		return refuse(protocol.SystemError, "topic[%s] can have no queue %d: its name is not one that messages can be stored under", topic.TopicName, queue)
 	}
 	st := staged{call: c, topic: topic, q: q, first: w.batch.Len(), n: 1, queue: queue, wait: true}
-	// Which form the hosts have is for the record to say, not for the client.
-	flag := message.SysFlag(h.SysFlag) &^ (message.BornHostV6 | message.StoreHostV6)
-	m := message.Message{Topic: h.Topic, QueueID: queue, Flag: h.Flag, SysFlag: flag, BornTime: h.BornTime,
+	m := message.Message{Topic: h.Topic, QueueID: queue, Flag: h.Flag, SysFlag: message.SysFlag(h.SysFlag), BornTime: h.BornTime,
 		BornHost: c.Conn.Remote(), StoreHost: s.storeAt, Body: c.Req.Body, Reconsume: h.ReconsumeTimes}
 	if dead {
 		m.Topic = w.target

@@ -93,7 +93,7 @@ func AppendRecord(dst []byte, m *Message) ([]byte, error) {
 		dst = append(make([]byte, 0, max(2*cap(dst), at+n)), dst...)
 	}
 	b := dst[at : at+n]
-	sys := m.SysFlag
+	sys := m.SysFlag &^ (BornHostV6 | StoreHostV6) // they describe this record, whoever sent the message
 	if hostV6(m.BornHost) {
 		sys |= BornHostV6
 	}

@@ -1,0 +1,139 @@
+package watermark
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestOrder: waiters are told in the order of what they wait for, each once, none
+// before the mark is there.
+func TestOrder(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 1))
+	m := New(10)
+	told := map[int]int{}
+	last := int64(0)
+	n, value := 0, int64(10)
+	for range 3000 {
+		if r.IntN(3) > 0 {
+			at, id := value+r.Int64N(40)-5, n
+			n++
+			m.When(at, time.Time{}, Func(func(err error) {
+				if err != nil || m.Load() < at {
+					t.Fatalf("seed %d: waiter for %d told %v at %d", seed, at, err, m.Load())
+				}
+				if at > value && at < last {
+					t.Fatalf("seed %d: %d after %d", seed, at, last)
+				}
+				last = at
+				told[id]++
+			}))
+			continue
+		}
+		last = 0
+		m.Advance(value + r.Int64N(20))
+		value = m.Load()
+	}
+	m.Advance(value + 100)
+	if len(told) != n || m.Waiting() != 0 {
+		t.Fatalf("seed %d: %d of %d told, %d wait", seed, len(told), n, m.Waiting())
+	}
+	for id, k := range told {
+		if k != 1 {
+			t.Fatalf("seed %d: waiter %d told %d times", seed, id, k)
+		}
+	}
+	m.Advance(5)
+	if m.Load() < value {
+		t.Error("the mark fell")
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	m := New(0)
+	start := time.Unix(1000, 0)
+	var got []string
+	note := func(name string) Func {
+		return func(err error) {
+			if errors.Is(err, ErrDeadline) {
+				name += " late"
+			}
+			got = append(got, name)
+		}
+	}
+	m.When(5, start.Add(2*time.Second), note("b"))
+	m.When(3, start.Add(time.Second), note("a"))
+	m.When(7, time.Time{}, note("c"))
+	m.Expire(start)
+	m.Expire(start.Add(time.Second))
+	m.Expire(start.Add(3 * time.Second))
+	m.Advance(7)
+	want := []string{"a late", "b late", "c"}
+	for i := range want {
+		if i >= len(got) || got[i] != want[i] {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestFail(t *testing.T) {
+	m := New(0)
+	boom := errors.New("boom")
+	var errs []error
+	note := Func(func(err error) { errs = append(errs, err) })
+	m.When(5, time.Time{}, note)
+	m.Advance(3)
+	m.Fail(boom)
+	m.Fail(errors.New("later"))
+	m.When(3, time.Time{}, note)
+	m.When(4, time.Time{}, note)
+	if len(errs) != 3 || errs[0] != boom || errs[1] != nil || errs[2] != boom {
+		t.Error(errs)
+	}
+	if err := m.Wait(t.Context(), 9); err != boom {
+		t.Error(err)
+	}
+}
+
+// TestConcurrent: with one advancer and many who wait, nobody is forgotten.
+func TestConcurrent(t *testing.T) {
+	m := New(0)
+	var told atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 2000 {
+				m.When(m.Load()+1+rand.Int64N(3), time.Time{}, Func(func(error) { told.Add(1) }))
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var adv sync.WaitGroup
+	adv.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				m.Advance(m.Load() + 1)
+			}
+		}
+	})
+	all.Wait()
+	close(stop)
+	adv.Wait()
+	m.Advance(m.Load() + 10)
+	if told.Load() != 16000 {
+		t.Errorf("%d told", told.Load())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Wait(ctx, m.Load()+1); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
