@@ -299,16 +299,26 @@ func (r *rpcLatency) Collect(ch chan<- prometheus.Metric) {
 	defer r.m.mu.Unlock()
 	pulls := map[string]bool{codeLabel(protocol.PullMessage): true, codeLabel(protocol.LitePullMessage): true}
 	r.m.eachCode(func(code string, s *codeStat) {
+		// Of other requests a late answer is no long poll, it waited for the disk.
+		kinds := map[rpcKind]*histogram{}
 		s.each(func(status int, late bool, h *histogram) {
-			response := protocol.ResponseName(int32(status))
+			slot(kinds, rpcKind{status, late && pulls[code]}).merge(h)
+		})
+		for k, h := range kinds {
+			response := protocol.ResponseName(int32(k.status))
 			if response == "" {
-				response = statusLabel(status)
+				response = statusLabel(k.status)
 			}
 			n, cum := h.cumulative(time.Millisecond)
 			ch <- prometheus.MustNewConstHistogram(r.desc, n, float64(h.sum.Load())/1e6, cum,
-				"remoting", code, response, strconv.FormatBool(late && pulls[code]), "success")
-		})
+				"remoting", code, response, strconv.FormatBool(k.polled), "success")
+		}
 	})
+}
+
+type rpcKind struct {
+	status int
+	polled bool
 }
 
 func known(code int32) bool { return protocol.RequestName(code) != "" }
