@@ -77,7 +77,7 @@ func pullKeys(o *Options) config.Section {
 			Doc: "Most bytes in one answer when the messages are old."},
 		{Name: "maxTransferCountOnMessageInDisk", Field: &o.MaxTransferCountOnMessageInDisk, Default: "8", Range: "1..65536", Change: config.Hot, Tier: 2, Important: true,
 			Doc: "Most messages in one answer when they are old."},
-		{Name: "accessMessageInMemoryMaxRatio", Field: &o.AccessMessageInMemoryMaxRatio, Default: "40", Unit: "%", Range: "1..100", Change: config.Hot, Tier: 2, Important: true,
+		{Name: "accessMessageInMemoryMaxRatio", Field: &o.AccessMessageInMemoryMaxRatio, Default: "40", Unit: "%", Range: "0..100", Change: config.Hot, Tier: 2, Important: true,
 			Doc: "Messages nearer to the end of the log than this share of the memory are recent."},
 		{Name: "enablePropertyFilter", Field: &o.EnablePropertyFilter, Default: "false", Change: config.Hot, Tier: 2, Effect: config.NotYet,
 			Doc: "Allow subscriptions with SQL92 expressions; without it they are refused with code 1."},

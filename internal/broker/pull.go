@@ -194,9 +194,9 @@ func (p *puller) read(w *want, res *store.GetResult, o *Options, disk bool) {
 }
 
 // near is how far behind the end of the log a message counts as in memory
-// (behaviour.md 5.2).
+// (behaviour.md 5.2); with a share of 0 none does, hence the one byte.
 func (p *puller) near(o *Options) int64 {
-	return p.memory / 100 * int64(o.AccessMessageInMemoryMaxRatio)
+	return max(p.memory/100*int64(o.AccessMessageInMemoryMaxRatio), 1)
 }
 
 // pullCode is the response code of a status (requests.md 3.2).
