@@ -621,8 +621,6 @@ func litePull(t *testing.T, e *env) {
 	}
 	poll := func(name string, n int) []message {
 		var all []message
-		t0 := time.Now()
-		defer func() { t.Logf("poll %s %d took %v", name, n, time.Since(t0)) }()
 		harness.Eventually(t, arrival, fmt.Sprintf("%d messages", n), func() bool {
 			all = append(all, do[struct{ Messages []message }](t, e.driver, "litePoll", "name", name, "timeout", 500).Messages...)
 			return len(all) >= n
@@ -651,7 +649,6 @@ func litePull(t *testing.T, e *env) {
 	want := 40 - 4*5
 	same(t, "after the seek", len(poll(byHand, want)), want)
 	do[none](t, e.driver, "stop", "name", byHand)
-	t.Error("x")
 }
 
 // administration: topics, routes, cluster, statistics; messages by key and both ids.

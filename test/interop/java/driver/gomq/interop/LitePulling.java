@@ -40,7 +40,6 @@ final class LitePulling {
         c.setVipChannelEnabled(false);
         c.setPollNameServerInterval(a.number("poll", 1000));
         c.setHeartbeatBrokerInterval(a.number("heartbeat", 2000));
-        c.setPullThreadNums(2);
         c.setAutoCommit(a.flag("autoCommit"));
         c.setConsumeFromWhere(ConsumeFromWhere.valueOf(a.get("from", "CONSUME_FROM_FIRST_OFFSET")));
         String topic = a.need("topic");
