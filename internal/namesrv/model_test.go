@@ -152,7 +152,7 @@ func (m *model) routes() map[string]string {
 func TestModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seeds from %d on", seed)
-	for i := range 15 {
+	for i := range 10 {
 		runModel(t, seed+uint64(i))
 		if t.Failed() {
 			return
