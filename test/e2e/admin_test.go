@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -224,7 +223,7 @@ func TestBrokerKilledLeavesTheRoute(t *testing.T) {
 	})
 	broker.Start()
 	waitRoute(t, ns.Addr(), topic)
-	if _, err := w.dial(t).Send("pg", topic, 3, "", []byte(fmt.Sprint("after"))); err != nil {
+	if _, err := w.dial(t).Send("pg", topic, 3, "", []byte("after")); err != nil {
 		t.Fatal(err)
 	}
 }
