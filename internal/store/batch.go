@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"slices"
 
 	"gomq/internal/message"
 )
@@ -61,9 +62,16 @@ func (b *Batch) Len() int { return len(b.items) }
 func (b *Batch) Bytes() int { return len(b.buf) }
 
 // Add encodes m behind what is staged and returns its number. It copies
-// everything it needs from m. The errors are those of message.AppendRecord and
-// ErrTooLarge; the batch is unchanged then.
+// everything it needs from m. The errors are those of message.AppendRecord,
+// ErrTooLarge and ErrNoProps; the batch is unchanged then.
 func (b *Batch) Add(q *Queue, m *message.Message) (int, error) {
+	if bytes.IndexByte(m.Props, 0) >= 0 {
+		whole, err := unlikeTorn(m)
+		if err != nil {
+			return 0, err
+		}
+		m = whole
+	}
 	at := len(b.buf)
 	buf, err := message.AppendRecord(b.buf, m)
 	if err != nil {
@@ -85,6 +93,32 @@ func (b *Batch) Add(q *Queue, m *message.Message) (int, error) {
 	}
 	b.items = append(b.items, it)
 	return len(b.items) - 1, nil
+}
+
+// mostZeros is how many zero bytes may follow each other in properties: less than
+// a sector, which is what zeros where something was written are taken for.
+const mostZeros = 256
+
+// unlikeTorn returns m with properties that cannot be taken for properties that
+// have reached the disk in part: they do not end in a zero byte (the separator
+// that some clients put there anyway comes behind it) and have no long run of
+// them.
+func unlikeTorn(m *message.Message) (*message.Message, error) {
+	run := 0
+	for _, c := range m.Props {
+		if run++; c != 0 {
+			run = 0
+		}
+		if run >= mostZeros {
+			return nil, ErrNoProps
+		}
+	}
+	if run == 0 {
+		return m, nil
+	}
+	whole := *m
+	whole.Props = append(slices.Clip(m.Props), '\x02')
+	return &whole, nil
 }
 
 // BeginGroup opens a group: items added from now on stay neighbours in one file

@@ -204,3 +204,44 @@ func BenchmarkGet32(b *testing.B) {
 	b.ReportMetric(float64(stop())/float64(b.N), "cpu-ns/op")
 	b.SetBytes(int64(len(buf) / 32))
 }
+
+// BenchmarkOpen opens a store with 1,000 log files of 1 MiB and 10,000 queues that
+// was closed; an op is one opening and closing.
+func BenchmarkOpen(b *testing.B) {
+	o := benchOptions(b)
+	o.CommitLogFileSize = 1 << 20
+	s := open(b, o)
+	batch := NewBatch()
+	fill := func(topic string, id int32, size int) {
+		batch.Reset()
+		if _, err := batch.Add(s.Queue([]byte(topic), id), msg(topic, id, make([]byte, size), "")); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Append(batch, time.Time{}, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for i := range 10_000 {
+		fill(fmt.Sprint("Topic", i/8), int32(i%8), 10)
+	}
+	for range 1000 {
+		fill("Large", 0, 1<<20-200)
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	for range b.N {
+		stop := threadTime()
+		start := time.Now()
+		s = open(b, o)
+		b.ReportMetric(time.Since(start).Seconds(), "s/open")
+		b.ReportMetric(stop().Seconds(), "cpu-s/open")
+		if n := len(s.Queues()); n != 10_001 {
+			b.Fatal(n)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

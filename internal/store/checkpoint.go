@@ -235,6 +235,8 @@ func (s *Store) flushQueues(ctx context.Context) error {
 // saveCheckpoint syncs the queues and the index and writes down what is durable.
 // With last set everything is, and the store is being closed.
 func (s *Store) saveCheckpoint(ctx context.Context, last bool) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	end, queueTime, count, err := s.syncQueues()
 	if err != nil {
 		return err
@@ -267,7 +269,7 @@ func (s *Store) saveCheckpoint(ctx context.Context, last bool) error {
 		c.last = s.lastRecord
 	}
 	now := &s.checkpoint.now
-	if s.checkpoint.written && !last && c.log == now.log && c.queue == now.queue && c.index == now.index && c.start == now.start {
+	if s.checkpoint.written && !last && c.log == now.log && c.queue == now.queue && c.index == now.index && c.start == now.start && c.count == now.count {
 		return nil
 	}
 	return s.checkpoint.save(c, java)

@@ -323,5 +323,8 @@ func (s *Store) dispatch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		if s.failed.Load() != nil {
+			return nil
+		}
 	}
 }

@@ -9,6 +9,11 @@ import (
 // fit: larger than MaxMessageSize + 64 KiB or than a log file.
 var ErrTooLarge = errors.New("the message is larger than the store takes")
 
+// ErrNoProps is the error of a message whose properties are filled with zero
+// bytes: no client means that, and after a power cut they look like bytes that
+// never reached the disk.
+var ErrNoProps = errors.New("the properties are filled with zero bytes")
+
 // ErrClosed is returned by calls on a store that is closing or closed.
 var ErrClosed = errors.New("the store is closed")
 

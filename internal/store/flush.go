@@ -44,6 +44,9 @@ func (s *Store) flushGrouped(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		if s.failed.Load() != nil {
+			return nil
+		}
 		// Who woke this goroutine put it in front of all others that can run: let
 		// them append first, or each sync would take one message along.
 		for i, end := 0, s.Appended.Load(); i < mostYields; i++ {
@@ -76,6 +79,9 @@ func (s *Store) flushTimed(ctx context.Context) error {
 		case <-w:
 			asked = false
 		case <-ctx.Done():
+			return nil
+		}
+		if s.failed.Load() != nil {
 			return nil
 		}
 		if err := s.flushNow(); err != nil {
@@ -117,9 +123,11 @@ func (s *Store) syncLog(from, to int64) error {
 		f := s.log.Find(from)
 		if f == nil {
 			// Deleted by age before it was synced: nobody can ask for it.
-			if from = s.log.Start(); from == 0 {
-				return nil
+			start := s.log.Start()
+			if start <= from {
+				return fmt.Errorf("there is no file for offset %d in %s", from, s.o.CommitLogDir)
 			}
+			from = start
 			continue
 		}
 		end := min(to, f.End())

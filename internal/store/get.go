@@ -78,11 +78,11 @@ const (
 	// scanBytes of queue entries are looked at by one Get, or 20 entries a message
 	// that is wanted if that is more (behaviour.md 5.2; Java counts bytes).
 	scanBytes = 16000
-	// hotLog is how far behind the end of the log a record counts as written
-	// lately, so that it need not be asked for whether it is in memory.
-	hotLog = 32 << 20
-	// hotQueue is the same for entries, behind the end of their queue.
-	hotQueue = 4096
+	// hotBytes is how far behind the end of the log a record counts as written
+	// lately, so that it need not be asked for whether it is in memory; hotEntries
+	// is the same for entries, behind the end of their queue.
+	hotBytes   = 32 << 20
+	hotEntries = 4096
 	// askAhead is what Get asks for at once whether it is in memory, and has read
 	// ahead when it is not.
 	askAhead  = 64 << 10
@@ -94,7 +94,7 @@ const (
 func (s *Store) Get(r GetRequest, res *GetResult) {
 	res.View.Release()
 	*res = GetResult{View: res.View}
-	g := getting{s: s, r: &r, res: res}
+	g := getting{s: s, r: r, res: res}
 	if !g.place() {
 		return
 	}
@@ -114,7 +114,7 @@ func (s *Store) Get(r GetRequest, res *GetResult) {
 // file.
 type getting struct {
 	s   *Store
-	r   *GetRequest
+	r   GetRequest
 	res *GetResult
 	end int64 // of the log
 
@@ -171,7 +171,7 @@ func (g *getting) file() bool {
 	defer f.Release()
 	g.base = f.Base()
 	stop := min(g.stop, f.End()/unitSize)
-	if q.max.Load()-g.off > hotQueue && !f.Resident(g.off*unitSize, min(g.off+256, stop)*unitSize) {
+	if q.max.Load()-g.off > g.s.hotQueue && !f.Resident(g.off*unitSize, min(g.off+256, stop)*unitSize) {
 		if !g.r.ReadDisk {
 			g.cold()
 			return false
@@ -217,7 +217,7 @@ func (g *getting) cold() {
 
 // scan goes through the entries in [off, stop). Inside Guard.
 func (g *getting) scan() error {
-	res, r := g.res, g.r
+	res, r := g.res, &g.r
 	for ; g.off < g.stop; g.off++ {
 		u := readUnit(g.entries[g.off*unitSize-g.base:])
 		if u.blank() {
@@ -256,7 +256,7 @@ func (g *getting) missed(why GetStatus) {
 
 // full says whether u does not fit any more (isTheBatchFull of 4.9.8).
 func (g *getting) full(u unit, far bool) bool {
-	res, r := g.res, g.r
+	res, r := g.res, &g.r
 	if res.Count == 0 {
 		return false
 	}
@@ -352,7 +352,7 @@ func isRecordOf(b []byte, u unit) bool {
 // inMemory says whether the record can be read without waiting for the disk.
 func (g *getting) inMemory(f *segment.File, u unit) bool {
 	end := u.offset + int64(u.size)
-	if u.offset >= g.end-hotLog || u.offset >= g.warmFrom && end <= g.warm {
+	if u.offset >= g.end-g.s.hotLog || u.offset >= g.warmFrom && end <= g.warm {
 		return true
 	}
 	more := min(max(end, u.offset+askAhead), f.End())

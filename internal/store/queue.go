@@ -139,13 +139,8 @@ func (q *Queue) reserve(end int64) error {
 
 func (q *Queue) reserveSlow(need int64) error {
 	l := q.list()
-	size := l.FileSize()
 	if l.Len() == 0 {
-		if err := q.s.o.FS.MkdirAll(q.dir()); err != nil {
-			return err
-		}
-		q.blocks = (need - unitSize) / size * size
-		if err := q.create(l, q.blocks); err != nil {
+		if err := q.begin(l, need/unitSize-1); err != nil {
 			return err
 		}
 	}
@@ -165,6 +160,36 @@ func (q *Queue) reserveSlow(need int64) error {
 		q.blocks = to
 	}
 	return nil
+}
+
+// begin creates the first file of a queue whose first entry is to be number off;
+// the places before it in the file are filled, as the original does.
+func (q *Queue) begin(l *segment.List, off int64) error {
+	if err := q.s.fs.MkdirAll(q.dir()); err != nil {
+		return err
+	}
+	base := off * unitSize / l.FileSize() * l.FileSize()
+	if err := q.create(l, base); err != nil {
+		return err
+	}
+	f := l.Last()
+	if fill := off*unitSize - base; fill > leastBlocks {
+		if err := f.Allocate(base, off*unitSize); err != nil {
+			return err
+		}
+		q.blocks = off * unitSize
+	}
+	if err := f.Acquire(); err != nil {
+		return err
+	}
+	defer f.Release()
+	return segment.Guard(func() error {
+		b := f.Bytes()
+		for at := base; at < off*unitSize; at += unitSize {
+			unit{size: blankUnit}.write(b[at-base:])
+		}
+		return nil
+	})
 }
 
 // create adds the file that begins at base.
@@ -189,6 +214,9 @@ func (q *Queue) create(l *segment.List, base int64) error {
 // Guard; an error or a fault is the end of the store.
 func (q *Queue) put(off int64, u unit) error {
 	f := q.files.Load().Find(off * unitSize)
+	if f == nil {
+		return errNoEntry // dropped
+	}
 	if err := f.Acquire(); err != nil {
 		return err
 	}
@@ -274,10 +302,12 @@ func (q *Queue) sync(from, end int64) error {
 	l := q.list()
 	for at, to := from*unitSize, end*unitSize; at < to; {
 		f := l.Find(at)
-		if f == nil { // dropped by age meanwhile
-			if at = l.Start(); at == 0 || q.gone.Load() {
+		if f == nil { // dropped by age meanwhile, or with its topic
+			start := l.Start()
+			if start <= at {
 				return nil
 			}
+			at = start
 			continue
 		}
 		stop := min(to, f.End())

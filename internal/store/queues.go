@@ -100,9 +100,25 @@ func (s *Store) DropQueue(topic string) error {
 	if err := message.ValidTopic(topic); err != nil {
 		return err
 	}
+	if err := s.dropQueues(topic); err != nil {
+		return fmt.Errorf("dropping the queues of %s: %w", topic, err)
+	}
+	// Written down at once, or the next unclean start would take the queues for
+	// lost and make them again from the log.
+	if err := s.saveCheckpoint(s.group.Context(), false); err != nil {
+		s.fail(fmt.Errorf("the queues or the checkpoint could not be made durable: %w", err))
+		return s.CheckWritable()
+	}
+	return nil
+}
+
+func (s *Store) dropQueues(topic string) error {
 	// Nobody may append to the topic meanwhile: its directory goes.
 	s.put.Lock()
 	defer s.put.Unlock()
+	if s.closing.Load() {
+		return ErrClosed
+	}
 	t := &s.queues
 	t.mu.Lock()
 	l := t.topics[topic]
@@ -110,11 +126,10 @@ func (s *Store) DropQueue(topic string) error {
 	t.mu.Unlock()
 	s.hand.mu.Lock()
 	for _, q := range l {
-		if q == nil {
-			continue
+		if q != nil {
+			q.gone.Store(true)
+			s.hand.count.drop(q)
 		}
-		q.gone.Store(true)
-		s.hand.count.drop(q)
 	}
 	s.hand.mu.Unlock()
 	for _, q := range l {
@@ -127,10 +142,10 @@ func (s *Store) DropQueue(topic string) error {
 			f.Close()
 		}
 	}
-	if err := s.o.FS.RemoveAll(filepath.Join(s.o.ConsumeQueueDir, topic)); err != nil {
-		return fmt.Errorf("dropping the queues of %s: %w", topic, err)
+	if err := s.fs.RemoveAll(s.topicDir(topic)); err != nil {
+		return err
 	}
-	return nil
+	return s.fs.SyncDir(s.o.ConsumeQueueDir)
 }
 
 // loadQueues finds the queues on the disk. The size that most of them have wins

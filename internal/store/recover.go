@@ -30,25 +30,30 @@ type recovery struct {
 	ck    checkpoint
 	java  javaCheckpoint
 
-	rebuild string          // why the queues are made again from the log, "" = they are not
-	reach   int64           // end of the newest record that a queue points to
-	from    int64           // where the scan of the log began
-	end     int64           // of the log
-	last    int64           // offset of the last record seen, -1 = none
-	time    int64           // its store time
-	replay  int64           // from where records are shown to the queues again
-	cleared map[string]bool // directories of queues from which files were removed
+	rebuild string           // why the queues are made again from the log, "" = they are not
+	reach   int64            // end of the newest record that a queue points to
+	from    int64            // where the scan of the log began
+	end     int64            // of the log
+	last    int64            // offset of the last record seen, -1 = none
+	time    int64            // its store time
+	replay  int64            // from where records are shown to the queues again
+	cleared map[string]bool  // directories of queues from which files were removed
+	past    map[*Queue]int64 // how many messages a queue had that the log does not have any more
 }
 
 // load brings the store to where it can be appended to. Until the log is known
 // to be whole nothing is changed that says anything.
 func (s *Store) load(ctx context.Context) (err error) {
-	r := &recovery{s: s, ctx: ctx, last: -1, cleared: map[string]bool{}}
+	r := &recovery{s: s, ctx: ctx, last: -1, cleared: map[string]bool{}, past: map[*Queue]int64{}}
 	if err := s.refuseForeign(); err != nil {
 		return err
 	}
 	for _, dir := range []string{s.o.CommitLogDir, s.o.ConsumeQueueDir, filepath.Dir(s.o.CheckpointFile), filepath.Dir(s.o.AbortFile)} {
 		if err := s.makeDir(dir); err != nil {
+			return err
+		}
+		// Perhaps it was made by a process that was killed before it could do this.
+		if err := s.fs.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -270,12 +275,39 @@ func (r *recovery) scan() error {
 			return err
 		}
 		if rec != nil {
+			if r.own && at >= r.ck.log && torn(rec, at) {
+				break
+			}
 			r.last, r.time = at, rec.StoreTime()
 		}
 		at = next
 	}
 	r.end = at
 	return nil
+}
+
+// sector is what a disk writes as a whole.
+const sector = 512
+
+// torn says whether a record that lies at at, and whose lengths and body are
+// right, cannot have been written to the disk as a whole: a sector of its topic
+// and properties was not, or their last byte. Batch.Add sees to it that no whole
+// record looks like that.
+func torn(r message.Record, at int64) bool {
+	props, topic := int64(len(r.Props())), int64(len(r.Topic()))
+	end := at + int64(len(r))
+	if props == 0 {
+		end -= 2 // their length, which is zero
+	}
+	if r[end-at-1] == 0 {
+		return true
+	}
+	for lo := (at + int64(len(r)) - props - 2 - topic) / sector * sector; lo < end; lo += sector {
+		if isZero(r[max(lo, at)-at : min(lo+sector, end)-at]) {
+			return true
+		}
+	}
+	return false
 }
 
 // judge decides about a log that does not go on at bad.Offset: damage, which is
@@ -310,7 +342,6 @@ func (r *recovery) rotten(bad *badRecord) int64 {
 	if err != nil || rec == nil {
 		return 0
 	}
-	const sector = 512
 	for at := (-bad.Offset%sector + sector) % sector; at+sector <= int64(len(rec)); at += sector {
 		if isZero(rec[at : at+sector]) {
 			return 0
@@ -435,7 +466,10 @@ func (r *recovery) restore() error {
 		s.zlog.Info("recovered the store", zap.Bool("closed", r.clean), zap.Bool("checkpoint", r.own), zap.String("rebuilt", r.rebuild),
 			zap.Int64("scanned from", r.from), zap.Int64("replayed from", r.replay), zap.Int64("end", r.end), zap.Duration("took", time.Since(begin)))
 	}
-	return r.openTail()
+	if err := r.openTail(); err != nil {
+		return err
+	}
+	return r.save()
 }
 
 // cut removes what lies behind the end of the log: files, and bytes that could
@@ -474,6 +508,19 @@ func (r *recovery) openTail() error {
 		s.tail.sparse = err != nil
 	}
 	return s.openTail(f, max(r.end, f.Base()))
+}
+
+// save writes a checkpoint for a store that has none that counts: that the log is
+// durable up to its end is known, of queues and index nothing.
+func (r *recovery) save() error {
+	s := r.s
+	if r.own {
+		return nil
+	}
+	start := s.log.Start()
+	java := r.java
+	java.log = max(java.log, r.time)
+	return s.checkpoint.save(checkpoint{log: r.end, last: -1, queue: start, index: start, start: start}, java)
 }
 
 // restoreIndex brings the index in line with the log; what is missing is put in by

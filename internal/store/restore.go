@@ -179,6 +179,10 @@ func (r *recovery) restoreQueues() error {
 		}
 	}
 	for _, q := range s.Queues() {
+		var err error
+		if r.past[q], err = r.agedOut(q); err != nil {
+			return err
+		}
 		if err := r.clear(q); err != nil {
 			return err
 		}
@@ -187,6 +191,25 @@ func (r *recovery) restoreQueues() error {
 		return err
 	}
 	return r.finishQueues()
+}
+
+// agedOut is how many messages of q, as far as its files say, lie below the
+// beginning of the log.
+func (r *recovery) agedOut(q *Queue) (n int64, err error) {
+	start := r.s.log.Start()
+	l := q.list()
+	if start == 0 || l.Len() == 0 {
+		return 0, nil
+	}
+	lo, end := l.Start()/unitSize, l.End()/unitSize
+	n = lo + int64(sort.Search(int(end-lo), func(i int) bool {
+		u, e := q.unitAt(lo + int64(i))
+		if e != nil {
+			err = e
+		}
+		return !u.blank() && (!u.valid() || u.offset >= start)
+	}))
+	return n, err
 }
 
 // clear removes the files of q.
@@ -321,6 +344,10 @@ func (r *recovery) place(q *Queue, off int64, u unit, anew bool) error {
 		return r.begin(q, off, u) // the log begins in the middle of the queue
 	case off > q.next && !anew:
 		return fmt.Errorf("%w: %s ends at %d, the record at %d is its number %d", errInconsistent, q, q.next, u.offset, off)
+	case off > q.next+mostMissing:
+		f := r.s.log.Find(u.offset)
+		return &DamageError{File: f.Path(), Offset: u.offset, Until: r.end,
+			Why: fmt.Sprintf("the record says that it is number %d of %s, which has %d", off, q, q.next)}
 	case off > q.next:
 		for q.next < off {
 			if err := r.putNext(q, unit{size: blankUnit}); err != nil {
@@ -371,25 +398,21 @@ func (r *recovery) mustBe(q *Queue, off int64, u unit) error {
 	return fmt.Errorf("%w: the entry of %s at %d points to %d, where its record is not", errInconsistent, q, off, u.offset)
 }
 
+// mostMissing is how many entries of a queue the log may lack between two of its
+// records; a greater distance is a number that is not right.
+const mostMissing = 1 << 16
+
 // maxQueueOffset is beyond what a queue can have: its byte position is an i64.
 const maxQueueOffset = 1<<63/unitSize/4 - 1
 
-// begin starts a queue whose first known message is number off: the places
-// before it in its file are filled.
+// begin starts a queue whose first known message is number off.
 func (r *recovery) begin(q *Queue, off int64, u unit) error {
 	if q.list().Len() > 0 {
 		if err := r.clear(q); err != nil {
 			return err
 		}
 	}
-	per := r.s.queueFiles.Size / unitSize
-	q.next = off / per * per
-	q.blocks = q.next * unitSize
-	for q.next < off {
-		if err := r.putNext(q, unit{size: blankUnit}); err != nil {
-			return err
-		}
-	}
+	q.next, q.blocks = off, off*unitSize
 	return r.putNext(q, u)
 }
 
@@ -402,13 +425,21 @@ func (r *recovery) putNext(q *Queue, u unit) error {
 	if err := segment.Guard(func() error { return q.put(q.next, u) }); err != nil {
 		return err
 	}
-	if !q.dirty {
-		q.dirty, q.dirtyMin = true, q.next
-		r.s.hand.dirty = append(r.s.hand.dirty, q)
-	}
-	q.dirtyMin = min(q.dirtyMin, q.next)
+	r.soil(q, q.next)
 	q.next++
 	return nil
+}
+
+// soil books that q's entries from off on, and its files' names, have to be made
+// durable: what a killed process wrote need not be.
+func (r *recovery) soil(q *Queue, off int64) {
+	h := &r.s.hand
+	if !q.dirty {
+		q.dirty, q.dirtyMin = true, off
+		h.dirty = append(h.dirty, q)
+	}
+	q.dirtyMin = min(q.dirtyMin, off)
+	r.s.noteName(q)
 }
 
 // syncCleared makes durable that files were removed: they must not be back once
@@ -430,6 +461,13 @@ func (r *recovery) finishQueues() error {
 	}
 	s.hand.count = census{}
 	for _, q := range s.Queues() {
+		if r.rebuild != "" && q.next == 0 {
+			// The log has nothing of it any more; numbers are not given twice.
+			q.next = r.past[q]
+		}
+		if !r.own && !r.clean && q.next > 0 && q.list().Len() > 0 {
+			r.soil(q, q.list().Start()/unitSize)
+		}
 		q.max.Store(q.next)
 		q.blocks = max(q.blocks, q.next*unitSize)
 		if q.next > 0 {

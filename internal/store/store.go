@@ -39,6 +39,8 @@ type Store struct {
 	metrics     *metrics
 	withoutMmap bool
 	unlock      func() error
+	hotLog      int64 // hotBytes; a test may want everything to be cold
+	hotQueue    int64 // hotEntries
 
 	// Appended, Durable, Dispatched and Indexed are log offsets that rise: what is
 	// in the log, what is on the disk, what readers see, what is found by key.
@@ -87,7 +89,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger, reg prometheus.Regist
 		log = zap.NewNop()
 	}
 	s := &Store{o: o, fs: o.FS, zlog: log, failedCh: make(chan struct{}), withoutMmap: o.withoutMmap(),
-		indexWake: make(wake, 1), indexNow: make(wake, 1)}
+		hotLog: hotBytes, hotQueue: hotEntries, indexWake: make(wake, 1), indexNow: make(wake, 1)}
 	s.queues.topics = map[string][]*Queue{}
 	s.shower.s = s
 	s.hand.lost, s.hand.keptLost = -1, -1

@@ -213,25 +213,15 @@ func (f *File) Pread(dst []byte, off int64) error {
 	if err := f.check(off, int64(len(dst))); err != nil {
 		return err
 	}
-	return f.with(os.O_RDONLY, func(h Handle) error {
+	return f.opened(os.O_RDONLY, func(h Handle) error {
 		_, err := h.ReadAt(dst, off-f.base)
 		return err
 	})
 }
 
-// with runs fn with the open handle, or with one opened for it.
-func (f *File) with(flag int, fn func(h Handle) error) error {
-	f.mu.Lock()
-	if f.gone {
-		f.mu.Unlock()
-		return fmt.Errorf("%s: %w", f.Path(), ErrGone)
-	}
-	if f.h != nil {
-		// The handle is closed under the lock only, so it is held for the call.
-		defer f.mu.Unlock()
-		return fn(f.h)
-	}
-	f.mu.Unlock()
+// opened runs fn with a handle of its own, which a file that is being dropped
+// does not close under it.
+func (f *File) opened(flag int, fn func(h Handle) error) error {
 	h, err := f.l.o.FS.OpenFile(f.Path(), flag)
 	if err != nil {
 		return err
@@ -277,17 +267,27 @@ func (f *File) SyncMapped(from, to int64) error {
 	return f.m.Sync(from-f.base, min(to, f.End())-from)
 }
 
-// Sync makes all of the file durable, however it was written.
-func (f *File) Sync() error { return f.with(os.O_RDWR, Handle.Sync) }
+// Sync makes all of the file durable, however it was written. It uses the
+// descriptor that Open keeps, so that it hears of errors of what was written with
+// it; Seal must not come meanwhile.
+func (f *File) Sync() error {
+	f.mu.Lock()
+	h := f.h
+	f.mu.Unlock()
+	if h != nil {
+		return h.Sync()
+	}
+	return f.opened(os.O_RDWR, Handle.Sync)
+}
 
 // Allocate gives [from, to) blocks.
 func (f *File) Allocate(from, to int64) error {
-	return f.with(os.O_RDWR, func(h Handle) error { return h.Allocate(from-f.base, to-from) })
+	return f.opened(os.O_RDWR, func(h Handle) error { return h.Allocate(from-f.base, to-from) })
 }
 
 // Zero makes [from, to) zeros and syncs the file.
 func (f *File) Zero(from, to int64) error {
-	return f.with(os.O_RDWR, func(h Handle) error {
+	return f.opened(os.O_RDWR, func(h Handle) error {
 		if err := h.Zero(from-f.base, to-from); err != nil {
 			return err
 		}
@@ -299,7 +299,7 @@ func (f *File) Zero(from, to int64) error {
 // offset from on, so that what is read next is what the disk holds: after a
 // failed sync the two may differ.
 func (f *File) Refresh(from int64) error {
-	return f.with(os.O_RDWR, func(h Handle) error {
+	return f.opened(os.O_RDWR, func(h Handle) error {
 		if err := h.Sync(); err != nil {
 			return err
 		}
