@@ -272,6 +272,40 @@ func TestPeerMayAsk(t *testing.T) {
 	}
 }
 
+// TestRefusals has a peer that refuses everything.
+func TestRefusals(t *testing.T) {
+	s, err := remoting.Listen(t.Context(), remoting.Options{Addr: "127.0.0.1:0"}, refuses{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop(context.Background())
+	c := newClient(t, Options{})
+	ctx := t.Context()
+	if off, found, err := c.Offset(ctx, s.Addr(), "G", "T", 0); err != nil || found || off != 0 {
+		t.Errorf("no offset: %d %v %v", off, found, err)
+	}
+	_, err1 := c.MaxOffset(ctx, s.Addr(), "T", 0)
+	_, err2 := c.Send(ctx, s.Addr(), protocol.SendHeader{Topic: []byte("T")}, nil)
+	_, err3 := c.Pull(ctx, s.Addr(), protocol.PullHeader{Topic: []byte("T")})
+	for i, err := range []error{err1, err2, err3} {
+		code, ok := Code(err)
+		if !ok || code != protocol.QueryNotFound || !strings.Contains(err.Error(), s.Addr()) || !strings.Contains(err.Error(), "not here") {
+			t.Errorf("refusal %d: %v", i, err)
+		}
+	}
+	if _, ok := Code(errors.New("x")); ok {
+		t.Error("any error has a code")
+	}
+}
+
+type refuses struct{}
+
+func (refuses) Request(_ *remoting.Turn, c *remoting.Call) {
+	c.Answer(remoting.Response{Code: protocol.QueryNotFound, Remark: "not here"})
+}
+func (refuses) EndTurn(*remoting.Turn) {}
+func (refuses) Closed(*remoting.Conn)  {}
+
 // asksBack answers a request with what its sender answers to one of ours.
 type asksBack struct{}
 
