@@ -24,6 +24,9 @@ type Rules struct {
 	// NoFaults: nothing was killed and nothing re-sent, so every acknowledged
 	// message has exactly one copy.
 	NoFaults bool
+	// Once: no group changed its members and nothing failed, so that every
+	// place is delivered to each group once at most.
+	Once bool
 	// Drained: every group has been allowed to consume to the end, so every
 	// acknowledged message must have been delivered to each of Groups.
 	Drained bool
@@ -322,6 +325,22 @@ func (j *judge) order() {
 // I6: an attempt is stored once at most, so a message has no more copies than
 // attempts; without faults and re-sending it has exactly one.
 func (j *judge) copies() {
+	if j.rules.Once {
+		seen := map[groupQueue]map[int64]bool{}
+		for i, e := range j.events {
+			if e.Op != OpPoll {
+				continue
+			}
+			gq := groupQueue{e.Group, queue{e.Topic, e.Queue}}
+			if seen[gq] == nil {
+				seen[gq] = map[int64]bool{}
+			}
+			if seen[gq][e.Offset] {
+				j.found("I6", i, "redelivery: group %s got %s/%d@%d twice although nothing failed", e.Group, e.Topic, e.Queue, e.Offset)
+			}
+			seen[gq][e.Offset] = true
+		}
+	}
 	for _, node := range j.nodes {
 		count := map[Attempt]int{}
 		copies := map[ID]int{}

@@ -109,8 +109,11 @@ func good() []Event {
 }
 
 func TestGoodRunIsValid(t *testing.T) {
-	if v := check(good(), testRules); !v.Valid() {
-		t.Fatal(v)
+	rules := testRules
+	for _, rules.Once = range []bool{false, true} {
+		if v := check(good(), rules); !v.Valid() {
+			t.Fatal(v)
+		}
 	}
 }
 
@@ -248,6 +251,10 @@ func TestPlantedViolations(t *testing.T) {
 		{"redelivery of what was committed", "I6", "redelivery", nil, func(t *testing.T, ev []Event) []Event {
 			first := ev[find(t, ev, 0, func(e Event) bool { return e.Op == OpPoll && e.Offset == 3 })]
 			return append(ev, first)
+		}},
+		{"delivered twice", "I6", "twice although", func(r *Rules) { r.Once = true }, func(t *testing.T, ev []Event) []Event {
+			i := find(t, ev, 5, func(e Event) bool { return e.Op == OpPoll })
+			return insert(ev, i+1, ev[i])
 		}},
 		{"offset falls", "I7", "rewind", nil, func(t *testing.T, ev []Event) []Event {
 			i := find(t, ev, 3, func(e Event) bool { return e.Op == OpPlace })

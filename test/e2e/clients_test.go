@@ -77,7 +77,7 @@ func TestGoClient(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *world){
 			"SyncSend": syncSend, "AsyncSend": asyncSend, "OneWaySend": oneWaySend, "BatchSend": batchSend,
 			"PushConsumer": pushConsumer, "PullConsumer": pullConsumer, "PullFrom": pullFrom, "Rebalance": rebalance,
-			"Broadcast": broadcast, "Tags": tags, "AutoCreate": autoCreate, "Topics": topics, "Groups": groups,
+			"Broadcast": broadcast, "Orderly": orderly, "Tags": tags, "AutoCreate": autoCreate, "Topics": topics, "Groups": groups,
 			"Lookup": lookup, "LongPoll": longPoll, "VIPPort": vipPort, "OffsetsByTime": offsetsByTime,
 			"UnknownCode": unknownCode, "BinaryHeader": binaryHeader,
 		} {
@@ -300,7 +300,7 @@ func pushConsumer(t *testing.T, w *world) {
 		t.Fatalf("%d deliveries of 200 messages", n)
 	}
 	goclient.Sweep(t, run, "end", c, topic, 4)
-	if v := run.Check(checker.Rules{NoFaults: true, Drained: true, Groups: []string{"g-push"}, PlannedSends: 200}); !v.Valid() {
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: []string{"g-push"}, PlannedSends: 200}); !v.Valid() {
 		t.Fatal(v)
 	}
 }
@@ -343,7 +343,7 @@ func pullConsumer(t *testing.T, w *world) {
 	c := w.dial(t)
 	harness.Eventually(t, 10*time.Second, "the group's offsets at the end", func() bool { return committed(t, c, "g-poll", topic, 4) == 50 })
 	goclient.Sweep(t, run, "end", c, topic, 4)
-	if v := run.Check(checker.Rules{NoFaults: true, Drained: true, Groups: []string{"g-poll"}, PlannedSends: 50}); !v.Valid() {
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: []string{"g-poll"}, PlannedSends: 50}); !v.Valid() {
 		t.Fatal(v)
 	}
 }
@@ -379,7 +379,7 @@ func pullFrom(t *testing.T, w *world) {
 		}
 	}
 	goclient.Sweep(t, run, "end", w.dial(t), topic, 4)
-	if v := run.Check(checker.Rules{NoFaults: true, Drained: true, Groups: []string{"g-from"}, PlannedSends: 40}); !v.Valid() {
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: []string{"g-from"}, PlannedSends: 40}); !v.Valid() {
 		t.Fatal(v)
 	}
 }
@@ -472,11 +472,38 @@ func broadcast(t *testing.T, w *world) {
 	fillMore(t, w, run, topic, 30, 60)
 	harness.Eventually(t, 30*time.Second, "60 messages delivered to both", func() bool { return run.Count(checker.OpPoll) >= 120 })
 	goclient.Sweep(t, run, "end", w.dial(t), topic, 4)
-	if v := run.Check(checker.Rules{NoFaults: true, Drained: true, Groups: both}); !v.Valid() {
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: both}); !v.Valid() {
 		t.Fatal(v)
 	}
 	if n := committed(t, w.dial(t), "g-broadcast", topic, 4); n != 0 {
 		t.Fatalf("a broadcast group has committed %d at the broker", n)
+	}
+}
+
+// orderly: a consumer that locks its queues gets each of them in order, one
+// message after another.
+func orderly(t *testing.T, w *world) {
+	topic := w.topic(t, "Orderly")
+	run := fill(t, w, topic, 80)
+	record := collect(run, "g-orderly")
+	var mu sync.Mutex
+	next := map[int]int64{}
+	goclient.Push(t, w.ns.Addr(), "g-orderly", topic, "*", func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, m := range msgs {
+			if q := m.Queue.QueueId; m.QueueOffset != next[q] {
+				t.Errorf("queue %d: offset %d instead of %d", q, m.QueueOffset, next[q])
+			}
+			next[m.Queue.QueueId] = m.QueueOffset + 1
+		}
+		return record(ctx, msgs...)
+	}, consumer.WithConsumerOrder(true))
+	fillMore(t, w, run, topic, 80, 120)
+	harness.Eventually(t, 60*time.Second, "120 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 120 })
+	goclient.Sweep(t, run, "end", w.dial(t), topic, 4)
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: []string{"g-orderly"}, PlannedSends: 120}); !v.Valid() {
+		t.Fatal(v)
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -76,23 +74,15 @@ func block(t testing.TB, first, last int, http func(int) int) Ports {
 	return Ports{}
 }
 
-// lockBlock holds a file lock while the block is in use, so that test binaries
-// that run side by side never choose the same one. The kernel drops the lock
-// when the test binary dies.
-func lockBlock(p int) *os.File {
-	dir := filepath.Join(os.TempDir(), "gomq-test-ports")
-	if os.MkdirAll(dir, 0o777) != nil {
-		return nil
-	}
-	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(p)), os.O_CREATE|os.O_RDWR, 0o666)
+// lockBlock holds a name of the kernel's while the block is in use, so that
+// test binaries that run side by side never choose the same one. An abstract
+// socket leaves no file, and is gone when the test binary dies.
+func lockBlock(p int) net.Listener {
+	l, err := net.Listen("unix", fmt.Sprintf("@gomq-test-ports-%d", p))
 	if err != nil {
 		return nil
 	}
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		f.Close()
-		return nil
-	}
-	return f
+	return l
 }
 
 func free(ports ...int) bool {
