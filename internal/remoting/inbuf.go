@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"gomq/internal/protocol"
 )
 
 const inboundWait = 10 * time.Second // for memory that a frame above 256 KiB needs
@@ -89,6 +91,12 @@ func (in *inbuf) next(maxFrame int) ([]byte, error) {
 	n := binary.BigEndian.Uint32(b)
 	if n < 4 || int64(n)+4 > int64(maxFrame) {
 		return nil, fmt.Errorf("%w: length %d, allowed are 4 to %d", ErrFrame, int32(n), maxFrame-4)
+	}
+	// A header that cannot be is refused before the rest of its frame is read.
+	if len(b) >= 8 {
+		if h := binary.BigEndian.Uint32(b[4:]) & 0xffffff; h > n-4 || h > protocol.MaxHeader {
+			return nil, fmt.Errorf("%w: a header of %d bytes in a frame of %d, at most %d are allowed", ErrFrame, h, n, protocol.MaxHeader)
+		}
 	}
 	if uint32(len(b)-4) < n {
 		return nil, nil
