@@ -384,26 +384,39 @@ func (p *propsSeen) look(name, value []byte) {
 }
 
 // storedProps copies a client's property text as the broker stores it: items
-// without a value and WAIT are dropped, CLUSTER is appended, no separator at the
-// end (store.md section 7; order as the client's).
+// without a name or a value and WAIT are dropped, CLUSTER is appended, no
+// separator at the end (store.md section 7; order as the client's).
 func storedProps(dst, src []byte, cluster string) ([]byte, propsSeen) {
 	var seen propsSeen
-	at := len(dst)
-	message.EachProp(src, func(name, value []byte) bool {
-		seen.look(name, value)
-		if string(name) == message.PropWait || string(name) == message.PropCluster {
-			return true
+	start := len(dst)
+	run := 0 // src[run:at] is items that stay, with their separators, not yet copied
+	for at := 0; at < len(src); {
+		end, next := len(src), len(src)
+		if i := bytes.IndexByte(src[at:], 2); i >= 0 {
+			end, next = at+i, at+i+1
 		}
-		if len(dst) > at {
-			dst = append(dst, 2)
+		if !seen.stays(src[at:end]) {
+			dst = append(dst, src[run:at]...)
+			run = next
 		}
-		dst = append(append(append(dst, name...), 1), value...)
-		return true
-	})
-	if len(dst) > at {
+		at = next
+	}
+	dst = append(dst, src[run:]...)
+	if n := len(dst); n > start && dst[n-1] != 2 {
 		dst = append(dst, 2)
 	}
 	return append(append(append(dst, message.PropCluster...), 1), cluster...), seen
+}
+
+// stays looks at one item of a property text and says whether it is stored.
+func (p *propsSeen) stays(item []byte) bool {
+	i := bytes.IndexByte(item, 1)
+	if i <= 0 || i == len(item)-1 {
+		return false
+	}
+	name := item[:i]
+	p.look(name, item[i+1:])
+	return string(name) != message.PropWait && string(name) != message.PropCluster
 }
 
 // batchProps is the text behind the properties of each message of a batch:

@@ -83,12 +83,43 @@ func AppendProp(dst []byte, name, value string) []byte {
 	return append(dst, value...)
 }
 
+// Noted is the properties that decide where a message is found again, borrowed
+// from its text. Nil: it has none of that name.
+type Noted struct{ Tags, Keys, UniqKey []byte }
+
+// Note finds them in one pass; of one that comes twice the last counts. It does
+// not allocate.
+func Note(props []byte) (n Noted) {
+	for len(props) > 0 {
+		item := props
+		if i := bytes.IndexByte(props, propEnd); i >= 0 {
+			item, props = props[:i], props[i+1:]
+		} else {
+			props = nil
+		}
+		if len(item) < 6 {
+			continue
+		}
+		switch {
+		case item[4] == nameEnd && string(item[:4]) == PropTags:
+			n.Tags = item[5:]
+		case item[4] == nameEnd && string(item[:4]) == PropKeys:
+			n.Keys = item[5:]
+		case len(item) > 9 && item[8] == nameEnd && string(item[:8]) == PropUniqKey:
+			n.UniqKey = item[9:]
+		}
+	}
+	return n
+}
+
 // TagsCode is what a queue entry says of the message's tags: the Java hash of
 // TAGS, sign-extended; 0 without tags.
-func TagsCode(props []byte) int64 {
-	v, ok := Prop(props, PropTags)
-	if !ok {
+func (n Noted) TagsCode() int64 {
+	if n.Tags == nil {
 		return 0
 	}
-	return int64(HashCode(v))
+	return int64(HashCode(n.Tags))
 }
+
+// TagsCode is Note(props).TagsCode().
+func TagsCode(props []byte) int64 { return Note(props).TagsCode() }

@@ -64,6 +64,21 @@ func TestProps(t *testing.T) {
 	if TagsCode([]byte("TAGS\x01TagA")) != 2598919 || TagsCode([]byte("TAG\x01TagA")) != 0 {
 		t.Error("TagsCode")
 	}
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 1))
+	pieces := []string{"TAGS\x01", "KEYS\x01", "UNIQ_KEY\x01", "TAGS", "\x01", "\x02", "a", "b c", "UNIQ_KEYS\x01x", "WAIT\x01true\x02"}
+	for range 5000 {
+		var b []byte
+		for range r.IntN(12) {
+			b = append(b, pieces[r.IntN(len(pieces))]...)
+		}
+		n := Note(b)
+		for name, got := range map[string][]byte{PropTags: n.Tags, PropKeys: n.Keys, PropUniqKey: n.UniqKey} {
+			if want, ok := Prop(b, name); !bytes.Equal(got, want) || ok != (got != nil) {
+				t.Fatalf("seed %d: %s of %q is %q, want %q", seed, name, b, got, want)
+			}
+		}
+	}
 	if n := testing.AllocsPerRun(100, func() { Prop(text, "KEYS"); TagsCode(text) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -84,11 +84,12 @@ func (b *Batch) Add(q *Queue, m *message.Message) (int, error) {
 	}
 	b.buf = buf
 	tx := m.SysFlag & message.TxMask
-	it := item{q: q, at: at, size: int32(size), group: 1, tags: message.TagsCode(m.Props)}
+	noted := message.Note(m.Props)
+	it := item{q: q, at: at, size: int32(size), group: 1, tags: noted.TagsCode()}
 	it.counted = tx == 0 || tx == message.Commit
 	if q.s.o.IndexEnabled && tx != message.Rollback {
 		before := len(b.keys)
-		b.keys = appendKeyHashes(b.keys, q.keyHash, m.Props)
+		b.keys = appendNoted(b.keys, q.keyHash, noted)
 		it.keys = int32(len(b.keys) - before)
 	}
 	b.items = append(b.items, it)
@@ -158,11 +159,14 @@ func (b *Batch) Placed(i int) Placed { return b.items[i].placed }
 // first, then each part of KEYS (store.md section 5). seed is the hash of
 // "topic#".
 func appendKeyHashes(dst []int32, seed int32, props []byte) []int32 {
-	if v, ok := message.Prop(props, message.PropUniqKey); ok {
-		dst = append(dst, keyHash(seed, v))
+	return appendNoted(dst, seed, message.Note(props))
+}
+
+func appendNoted(dst []int32, seed int32, noted message.Noted) []int32 {
+	if noted.UniqKey != nil {
+		dst = append(dst, keyHash(seed, noted.UniqKey))
 	}
-	v, _ := message.Prop(props, message.PropKeys)
-	for len(v) > 0 {
+	for v := noted.Keys; len(v) > 0; {
 		part := v
 		if i := bytes.IndexByte(v, ' '); i >= 0 {
 			part, v = v[:i], v[i+1:]
