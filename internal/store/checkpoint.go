@@ -112,7 +112,7 @@ type checkpointFile struct {
 	java, own segment.Handle
 	now       checkpoint // as last written
 	written   bool
-	savedLog  atomic.Int64 // the end of the log in it
+	savedLog  atomic.Int64 // records below are durable in log and queues, it says
 }
 
 func (o *Options) ownCheckpoint() string { return o.CheckpointFile + ".gomq" }
@@ -198,7 +198,7 @@ func (f *checkpointFile) save(c checkpoint, java javaCheckpoint) error {
 		}
 	}
 	f.now, f.written = c, true
-	f.savedLog.Store(c.log)
+	f.savedLog.Store(min(c.log, c.queue))
 	return nil
 }
 
@@ -265,6 +265,8 @@ func (s *Store) saveCheckpoint(ctx context.Context, last bool) error {
 	java.log = max(java.log, s.durableTime.Load())
 	java.queue = max(java.queue, queueTime)
 	c.log = s.Durable.Load()
+	// What is cut off the log must not count as indexed once other records lie there.
+	c.index = min(c.index, c.log)
 	if last {
 		c.last = s.lastRecord
 	}

@@ -511,14 +511,21 @@ func (r *recovery) openTail() error {
 }
 
 // save writes a checkpoint for a store that has none that counts: that the log is
-// durable up to its end is known, of queues and index nothing.
+// durable up to its end is known, of queues and index nothing. One that counts is
+// written again if it says more of the index than is there: later files of it must
+// not be taken for what has been lost.
 func (r *recovery) save() error {
 	s := r.s
+	java := r.java
 	if r.own {
-		return nil
+		if !s.o.IndexEnabled || s.index.end() >= r.ck.index {
+			return nil
+		}
+		c := r.ck
+		c.index, c.clean, c.last = s.index.end(), false, -1
+		return s.checkpoint.save(c, java)
 	}
 	start := s.log.Start()
-	java := r.java
 	java.log = max(java.log, r.time)
 	return s.checkpoint.save(checkpoint{log: r.end, last: -1, queue: start, index: start, start: start}, java)
 }

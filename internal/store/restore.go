@@ -51,6 +51,7 @@ func (r *recovery) counts(u unit) bool {
 // measure finds q's end. It looks at the first page of the last file, and at
 // single entries if that does not tell.
 func (r *recovery) measure(q *Queue, page []byte) error {
+	q.min.Store(-1) // to be found
 	if q.found.N == 0 {
 		return nil
 	}
@@ -72,7 +73,6 @@ func (r *recovery) measure(q *Queue, page []byte) error {
 		if n > 0 && !last.blank() {
 			r.reach = max(r.reach, last.offset+int64(last.size))
 		}
-		q.min.Store(-1) // to be found
 		if i == 0 && n > 0 && !first.blank() && first.offset >= r.s.log.Start() {
 			q.min.Store(base / unitSize)
 		}
@@ -118,7 +118,6 @@ func (r *recovery) measureFile(q *Queue, base, size int64, page []byte) (n int64
 func (r *recovery) measureAll(q *Queue) error {
 	l := q.list()
 	files := l.Files()
-	q.min.Store(-1)
 	buf := make([]byte, 64<<10/unitSize*unitSize)
 	before := int64(-1)
 	for _, f := range files[max(0, len(files)-3):] {
@@ -413,6 +412,7 @@ func (r *recovery) begin(q *Queue, off int64, u unit) error {
 		}
 	}
 	q.next, q.blocks = off, off*unitSize
+	q.min.Store(-1)
 	return r.putNext(q, u)
 }
 

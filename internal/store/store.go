@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -158,6 +159,11 @@ func (s *Store) topicDir(topic string) string { return filepath.Join(s.o.Consume
 // lock takes the store's lock and writes down who holds it.
 func (s *Store) lock() error {
 	if err := s.makeDir(s.o.Root); err != nil {
+		return err
+	}
+	// Perhaps it was made by a process that was killed before it could do this. Who
+	// may not read the directory above did not make the root.
+	if err := s.fs.SyncDir(filepath.Dir(s.o.Root)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	l, err := s.fs.Lock(s.path("lock"))
