@@ -31,6 +31,9 @@ import (
 // busy machine adds.
 const closeLimit = 25 * time.Second
 
+// readerLimit is the same for a connection that reads nothing.
+const readerLimit = 60 * time.Second
+
 // beside is a normal producer and consumer that run while others are hostile.
 type beside struct {
 	run    *checker.Run
@@ -424,18 +427,30 @@ func slowReaders(t *testing.T, at target) {
 		ask = (&raw.Command{Code: raw.PullMessage, Language: "JAVA", Version: 409, Ext: map[string]string{"consumerGroup": "g-slow", "topic": "Wide", "queueId": "0",
 			"queueOffset": "0", "maxMsgNums": "32", "sysFlag": "4", "commitOffset": "0", "suspendTimeoutMillis": "0", "subscription": "*", "subVersion": "0", "expressionType": "TAG"}}).Encode()
 	}
+	// A small window from the first packet on. Made small later it is shrunk,
+	// and the kernels on both sides may then wait for each other.
+	narrow := net.Dialer{Timeout: 20 * time.Second, Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if cerr := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 32<<10) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}}
 	var wg sync.WaitGroup
 	var kept atomic.Int64
 	for range n {
-		c := hostile(t, at.addr)
-		c.(*net.TCPConn).SetReadBuffer(4096)
+		c, err := narrow.Dial("tcp", at.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
 			// Answers of up to a quarter of a MiB are asked for until the
 			// server has had enough: it stops reading, and as nothing of what
-			// it has written goes away, it closes.
-			deadline := time.Now().Add(closeLimit)
+			// it has written goes away, it closes: ten seconds after the
+			// kernel's buffers are full.
+			deadline := time.Now().Add(readerLimit)
 			for time.Now().Before(deadline) {
 				c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 				if _, err := c.Write(ask); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -447,7 +462,7 @@ func slowReaders(t *testing.T, at target) {
 	}
 	wg.Wait()
 	if k := kept.Load(); k > 0 {
-		t.Errorf("%d of %d connections that read nothing are still open after %v", k, n, closeLimit)
+		t.Errorf("%d of %d connections that read nothing are still open after %v", k, n, readerLimit)
 	}
 }
 

@@ -144,7 +144,7 @@ func (d *driver) stop(t testing.TB) {
 
 func (d *driver) logTail() string {
 	text, _ := os.ReadFile(d.log)
-	const most = 3000
+	const most = 8000
 	if len(text) > most {
 		text = text[len(text)-most:]
 	}

@@ -111,14 +111,18 @@ public final class Driver {
     /** The class, message and RocketMQ response code of an exception; the code is 0 where there is none. */
     static Map<String, Object> failure(Throwable e) {
         int code = 0;
+        StringBuilder text = new StringBuilder(e.toString());
         for (Throwable t = e; t != null && code == 0; t = t.getCause()) {
+            if (t != e) {
+                text.append(" <- ").append(t);
+            }
             if (t instanceof MQBrokerException) {
                 code = ((MQBrokerException) t).getResponseCode();
             } else if (t instanceof MQClientException) {
                 code = ((MQClientException) t).getResponseCode();
             }
         }
-        return Json.of("error", e.toString(), "code", code);
+        return Json.of("error", text.toString(), "code", code);
     }
 
     void emit(Map<String, Object> line) {
