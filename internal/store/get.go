@@ -118,9 +118,8 @@ type getting struct {
 	res *GetResult
 	end int64 // of the log
 
-	off, stop int64 // entries to look at
-	done      bool  // enough was found, or nothing more can be
-	list      *segment.List
+	off, stop int64  // entries to look at
+	done      bool   // enough was found, or nothing more can be
 	entries   []byte // of the file, from base on
 	base      int64
 	skip      int64 // records below are in a log file that is gone

@@ -370,7 +370,7 @@ func TestIndexAfterCleanAndUncleanStops(t *testing.T) {
 			if err := x.truncate(logEnd); err != nil {
 				t.Fatal(err)
 			}
-			if durable = max(durable, 0); put > 0 && x.end() > max(all[put-1].offset+1, logEnd%(1<<40)) {
+			if put > 0 && x.end() > max(all[put-1].offset+1, logEnd%(1<<40)) {
 				t.Fatalf("seed %d: end %d, the last record is at %d", seed, x.end(), all[put-1].offset)
 			}
 			durable = 0
