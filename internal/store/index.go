@@ -47,6 +47,7 @@ type index struct {
 	lastOffset int64 // of the record with the newest entry, -1 = none
 	lastKeys   int   // entries that it has
 	done       int64 // records below this offset have been put completely
+	lost       bool  // files were deleted that cannot be index files
 
 	// What run puts; fields so that nothing is allocated for a put.
 	file   *indexFile
@@ -104,7 +105,7 @@ func openIndex(fsys segment.FS, dir string, slots, entries int, now func() time.
 			return nil, err
 		}
 	}
-	if bad != "" {
+	if x.lost = bad != ""; x.lost {
 		if err := fsys.SyncDir(dir); err != nil {
 			return nil, err
 		}
@@ -201,10 +202,10 @@ func (x *index) end() int64 {
 }
 
 // known says after a clean stop that all records below offset had been put, so
-// that a log without keys need not be read again. Without any file it has no
-// effect: somebody wants the index made again.
+// that a log without keys need not be read again. When files are missing it has
+// no effect: they are made again.
 func (x *index) known(offset int64) {
-	if len(x.files) > 0 && offset > x.done {
+	if len(x.files) > 0 && !x.lost && offset > x.done {
 		x.done = offset
 	}
 }
@@ -230,7 +231,7 @@ func (x *index) trim(durable int64) error {
 	if err := x.findEnd(); err != nil {
 		return err
 	}
-	if empty { // and rightly so: there was nothing to put
+	if empty && !x.lost { // and rightly so: there was nothing to put
 		x.done = max(x.done, durable)
 	}
 	return nil

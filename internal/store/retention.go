@@ -36,6 +36,7 @@ type retention struct {
 	used   float64 // of the disk, as last seen
 
 	wake    chan struct{}
+	behind  int64                // queues and index follow until the checkpoint has this offset, -1 = they have; likewise
 	newest  map[int64]int64      // store time of the last record of the file with this base; for the deleting goroutine
 	elapsed func() time.Duration // since the start
 }
@@ -219,6 +220,7 @@ func (s *Store) deleteRound(ctx context.Context) (again bool, err error) {
 	if uerr != nil {
 		s.zlog.Warn("the space of the disk is not known", zap.Error(uerr))
 	}
+	defer func() { err = errors.Join(err, s.followLog(ctx)) }()
 	force := o.forced && u.percent() > min(o.forcibly, o.warning)
 	if !force && !manual && u.percent() <= o.maxUsed && !o.hours[now.Local().Hour()] {
 		return again, nil
@@ -243,10 +245,7 @@ func (s *Store) deleteRound(ctx context.Context) (again bool, err error) {
 			break
 		}
 	}
-	if n == 0 {
-		return again, err
-	}
-	return again, errors.Join(err, s.followLog(ctx))
+	return again, err
 }
 
 // mayGo says why a log file, the first one, may be deleted; "" if it may not.
@@ -318,6 +317,7 @@ func (s *Store) deleteFirst(f *segment.File, why string, percent int) error {
 	}
 	say("a log file is deleted", zap.String("file", f.Path()), zap.String("because of", why), zap.Int("disk percent", percent))
 	delete(s.retain.newest, f.Base())
+	s.retain.behind = s.Appended.Load()
 	if err := s.log.DropFirst(); err != nil {
 		return err
 	}
@@ -325,9 +325,14 @@ func (s *Store) deleteFirst(f *segment.File, why string, percent int) error {
 	return nil
 }
 
-// followLog deletes what queues and index have of deleted log files.
+// followLog deletes what queues and index have of deleted log files. It is called
+// again until the checkpoint has passed what there was when a file was deleted:
+// queue files wait for it.
 func (s *Store) followLog(ctx context.Context) error {
-	first := s.MinOffset()
+	if s.retain.behind < 0 {
+		return nil
+	}
+	first, saved := s.MinOffset(), s.checkpoint.savedLog.Load()
 	for _, q := range s.Queues() {
 		if err := q.dropBelow(first); err != nil && !q.gone.Load() {
 			return fmt.Errorf("%s: %w", q, err)
@@ -336,10 +341,15 @@ func (s *Store) followLog(ctx context.Context) error {
 			return nil
 		}
 	}
-	if !s.o.IndexEnabled {
-		return nil
+	if s.o.IndexEnabled {
+		if err := s.index.dropBelow(first); err != nil {
+			return err
+		}
 	}
-	return s.index.dropBelow(first)
+	if saved >= s.retain.behind {
+		s.retain.behind = -1
+	}
+	return nil
 }
 
 // lastSign is the newest time that anything in the store bears.

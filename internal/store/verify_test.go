@@ -65,8 +65,8 @@ func TestVerifyOfTheOriginals(t *testing.T) {
 	}
 }
 
-// filled is a store, closed, with all kinds of records.
-func filled(t testing.TB, n int) (*simdisk.Sim, Options) {
+// closedStore is a store, closed, with all kinds of records.
+func closedStore(t testing.TB, n int) (*simdisk.Sim, Options) {
 	t.Helper()
 	d := simdisk.New()
 	o := Options{Root: "/store", FS: d, CommitLogFileSize: 16 << 10, ConsumeQueueFileSize: 400, IndexEnabled: true, MaxHashSlots: 50, MaxIndexEntries: 60}
@@ -86,7 +86,7 @@ func filled(t testing.TB, n int) (*simdisk.Sim, Options) {
 }
 
 func TestVerifyFindsEveryFlippedByte(t *testing.T) {
-	d, o := filled(t, 150)
+	d, o := closedStore(t, 150)
 	sum := mustVerify(t, o)
 	if sum.Records != 150 || sum.Entries != 150 || sum.IndexEntries != 450 || sum.Orphans != 0 || sum.Queues != 6 || !sum.Own || !sum.Clean {
 		t.Fatalf("%+v", sum)
@@ -161,7 +161,7 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 }
 
 func TestVerifyFindsWhatIsMissing(t *testing.T) {
-	d, o := filled(t, 150)
+	d, o := closedStore(t, 150)
 	logs, queues, indexes := dirFiles(d, "/store/commitlog"), dirFiles(d, "/store/consumequeue"), dirFiles(d, "/store/index")
 	for what, spoil := range map[string]func(c *simdisk.Sim){
 		"last log file":      func(c *simdisk.Sim) { c.Remove(logs[len(logs)-1]) },
