@@ -86,6 +86,6 @@ RocketMQ's files and with RocketMQ's configuration.
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.CompletionOptions.DisableDefaultCmd = true
-	c.AddCommand(namesrvCommand(), brokerCommand(), standaloneCommand(), configCommand(), benchCommand(), versionCommand())
+	c.AddCommand(namesrvCommand(), brokerCommand(), standaloneCommand(), configCommand(), storeCommand(), benchCommand(), versionCommand())
 	return c
 }

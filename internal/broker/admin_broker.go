@@ -119,7 +119,7 @@ func (s *brokerDesk) queues(t protocol.KVTable, o *Options) {
 }
 
 func (s *brokerDesk) storage(t protocol.KVTable, o *Options) {
-	so := storeOptions(o)
+	so := StoreOptions(o)
 	t["commitLogMinOffset"], t["commitLogMaxOffset"] = num(s.store.MinOffset()), num(s.store.MaxOffset())
 	t["earliestMessageTimeStamp"] = num(s.earliest())
 	used, free, err := segment.Disk{}.Usage(so.Root)

@@ -122,7 +122,7 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	b.group = task.NewGroup(context.WithoutCancel(ctx), b.log, nil)
 	b.stats = newStats(b.with.now)
 	b.producers, b.consumers = clients.NewProducers[*remoting.Conn](), clients.NewConsumers[*remoting.Conn]()
-	so := storeOptions(o)
+	so := StoreOptions(o)
 	so.FS = b.with.fs
 	var storeReg prometheus.Registerer
 	if reg != nil {
@@ -152,7 +152,7 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	}
 	b.store.OnArrive(b.pull.arrived)
 	b.live.OnUpdate(func(o *Options) {
-		if err := b.store.SetRetention(storeOptions(o)); err != nil {
+		if err := b.store.SetRetention(StoreOptions(o)); err != nil {
 			b.log.Error("a change of the retention has no effect", zap.Error(err)) // the key table has checked every value
 		}
 	})

@@ -19,8 +19,8 @@ import (
 	"gomq/internal/store"
 )
 
-// storeOptions are the store's of the broker's.
-func storeOptions(o *Options) store.Options {
+// StoreOptions are what the broker of these options opens its store with.
+func StoreOptions(o *Options) store.Options {
 	so := store.Options{
 		Root: o.StorePathRootDir, CommitLogDir: o.StorePathCommitLog, ConsumeQueueDir: o.StorePathConsumeQueue, IndexDir: o.StorePathIndex,
 		CheckpointFile: o.StoreCheckpoint, AbortFile: o.AbortFile,
