@@ -208,6 +208,7 @@ func (s *Store) writePieces(b *Batch) error {
 		r := message.Record(b.buf[it.at : it.at+int(it.size)])
 		r.Place(it.placed.QueueOffset, it.placed.Offset, s.tail.time)
 		it.placed.StoreTime = s.tail.time
+		s.lastRecord = it.placed.Offset
 		if it.counted {
 			it.tags = it.q.code(r, it.tags)
 		}

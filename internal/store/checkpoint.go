@@ -59,7 +59,7 @@ type checkpoint struct {
 	seq     int64
 	clean   bool
 	log     int64 // the log is durable below
-	last    int64 // offset of the last record if clean, -1 = there is none
+	last    int64 // offset of the last record that the queues know of, -1 = there is none
 	queue   int64 // the queues hold durable entries for all records below
 	index   int64 // the index is durable below
 	count   census
@@ -237,11 +237,12 @@ func (s *Store) flushQueues(ctx context.Context) error {
 func (s *Store) saveCheckpoint(ctx context.Context, last bool) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	end, queueTime, count, err := s.syncQueues()
+	seen, err := s.syncQueues()
 	if err != nil {
 		return err
 	}
-	c := checkpoint{queue: end, count: count, last: -1, start: s.MinOffset(), clean: last}
+	end := seen.end
+	c := checkpoint{queue: end, count: seen.count, last: seen.last, start: s.MinOffset(), clean: last}
 	java := s.checkpoint.now.javaNow
 	if s.o.IndexEnabled {
 		durable, safe, err := s.index.flush(last)
@@ -263,13 +264,10 @@ func (s *Store) saveCheckpoint(ctx context.Context, last bool) error {
 		}
 	}
 	java.log = max(java.log, s.durableTime.Load())
-	java.queue = max(java.queue, queueTime)
+	java.queue = max(java.queue, seen.time)
 	c.log = s.Durable.Load()
 	// What is cut off the log must not count as indexed once other records lie there.
 	c.index = min(c.index, c.log)
-	if last {
-		c.last = s.lastRecord
-	}
 	now := &s.checkpoint.now
 	if s.checkpoint.written && !last && c.log == now.log && c.queue == now.queue && c.index == now.index && c.start == now.start && c.count == now.count {
 		return nil
@@ -286,8 +284,9 @@ func (s *Store) undirty(ctx context.Context, err error) error {
 	return err
 }
 
-// syncQueues makes the queues durable for all records below end.
-func (s *Store) syncQueues() (end, time int64, count census, err error) {
+// syncQueues makes the queues durable for all records below the horizon that it
+// returns.
+func (s *Store) syncQueues() (seen horizon, err error) {
 	h := &s.hand
 	h.mu.Lock()
 	dirty, names := h.dirty, h.names
@@ -301,17 +300,17 @@ func (s *Store) syncQueues() (end, time int64, count census, err error) {
 	for _, q := range names {
 		q.newName = false
 	}
-	end, time, count = h.end, h.time, h.count
+	seen = h.horizon
 	h.mu.Unlock()
 	for i, q := range dirty {
 		if q.gone.Load() {
 			continue
 		}
 		if err := q.sync(parts[i].from, parts[i].to); err != nil && !q.gone.Load() {
-			return 0, 0, census{}, err
+			return horizon{}, err
 		}
 	}
-	return end, time, count, s.syncNames(names)
+	return seen, s.syncNames(names)
 }
 
 // syncNames makes the names of new queue files durable, and of the directories

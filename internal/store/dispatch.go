@@ -18,10 +18,10 @@ const maxHanded = 128 << 10
 // handover is what those who make records visible leave for those who come after
 // them: the dispatcher, the indexer and the checkpoint.
 type handover struct {
-	mu    sync.Mutex
-	end   int64 // offset in the log below which everything is visible
-	time  int64 // store time of the last record below end
-	count census
+	limit int // maxHanded; a test may want less
+
+	mu sync.Mutex // guards the rest
+	horizon
 
 	grown []*Queue // have grown since the dispatcher looked
 
@@ -36,6 +36,14 @@ type handover struct {
 	keptKeys []int32
 	keptLost int64 // from here on the flusher has to read the log, -1 = no
 	keptEnd  int64 // end of what was not kept
+}
+
+// horizon is what is known of everything that is visible.
+type horizon struct {
+	end   int64 // offset in the log below which everything is visible
+	time  int64 // store time of the last record below end
+	last  int64 // its offset, -1 = there is none
+	count census
 }
 
 // handed is a record for the indexer.
@@ -97,7 +105,7 @@ func (h *handover) note(q *Queue, off int64) {
 func (h *handover) index(offset, time int64, keys []int32) {
 	switch {
 	case h.lost >= 0:
-	case len(h.keyed) >= maxHanded:
+	case len(h.keyed) >= h.limit:
 		h.lost = offset
 	default:
 		h.keyed = append(h.keyed, handed{offset: offset, time: time, keys: int32(len(keys))})
@@ -148,7 +156,7 @@ func (s *Store) publishNow(b *Batch) error {
 		}
 		h.index(it.placed.Offset, it.placed.StoreTime, mine)
 	}
-	h.end, h.time = s.tail.off, s.tail.time
+	h.end, h.time, h.last = s.tail.off, s.tail.time, s.lastRecord
 	h.mu.Unlock()
 	failpoint.Hit("dispatch")
 	s.Dispatched.Advance(s.tail.off)
@@ -168,7 +176,7 @@ func (s *Store) keep(b *Batch) {
 		if it.placed.Err != nil {
 			continue
 		}
-		if h.keptLost < 0 && len(h.kept) >= maxHanded {
+		if h.keptLost < 0 && len(h.kept) >= h.limit {
 			h.keptLost = it.placed.Offset
 		}
 		if h.keptLost >= 0 {
@@ -258,6 +266,9 @@ func (w *shower) show(due []kept, end, time int64) error {
 	}
 	w.keys = w.keys[:copy(w.keys, w.keys[used:])]
 	h.end, h.time = end, time
+	if len(due) > 0 {
+		h.last = due[len(due)-1].u.offset
+	}
 	return nil
 }
 

@@ -248,8 +248,9 @@ func (q *Queue) unitAt(off int64) (unit, error) {
 	return readUnit(b[:]), nil
 }
 
-// dropBelow removes the files, but never the last, whose last entry lies below
-// logMin in the log, and sets Min to the first entry that does not.
+// dropBelow removes the files whose last entry lies below logMin in the log, and
+// sets Min to the first entry that does not. A file stays until the one after it
+// is known to be on the disk with an entry: it alone says where the queue goes on.
 func (q *Queue) dropBelow(logMin int64) error {
 	l := q.list()
 	for l.Len() > 1 {
@@ -258,7 +259,14 @@ func (q *Queue) dropBelow(logMin int64) error {
 		if err != nil {
 			return err
 		}
-		if f.End()/unitSize > q.max.Load() || !u.valid() || u.offset >= logMin {
+		if f.End()/unitSize >= q.max.Load() || !u.valid() || u.offset >= logMin {
+			break
+		}
+		next, err := q.unitAt(f.End() / unitSize)
+		if err != nil {
+			return err
+		}
+		if next.offset >= q.s.checkpoint.savedLog.Load() {
 			break
 		}
 		// Readers are sent beyond the file before it goes.

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -436,6 +435,12 @@ func (s *Store) mark() error {
 func (r *recovery) restore() error {
 	s := r.s
 	begin := time.Now()
+	if r.last < 0 && r.own && r.end == r.ck.queue {
+		r.last = r.ck.last
+	}
+	if r.end > s.log.Start() {
+		r.time = max(r.time, r.java.log)
+	}
 	if err := r.cut(); err != nil {
 		return err
 	}
@@ -454,7 +459,7 @@ func (r *recovery) restore() error {
 	s.lastTime.Store(r.time)
 	s.durableTime.Store(r.time)
 	s.Appended, s.Durable, s.Dispatched = watermark.New(r.end), watermark.New(r.end), watermark.New(r.end)
-	s.hand.end, s.hand.time = r.end, r.time
+	s.hand.end, s.hand.time, s.hand.last = r.end, r.time, r.last
 	indexed := r.end
 	if s.o.IndexEnabled {
 		if indexed = r.recordAt(s.index.end()); indexed < r.end {
@@ -526,7 +531,8 @@ func (r *recovery) save() error {
 		return s.checkpoint.save(c, java)
 	}
 	start := s.log.Start()
-	java.log = max(java.log, r.time)
+	// Java's times cannot be later than the last record, unless they are wrong.
+	java = javaCheckpoint{log: r.time, queue: min(java.queue, r.time), index: min(java.index, r.time)}
 	return s.checkpoint.save(checkpoint{log: r.end, last: -1, queue: start, index: start, start: start}, java)
 }
 
@@ -567,52 +573,4 @@ func (r *recovery) recordAt(off int64) int64 {
 		return min(next, r.end)
 	}
 	return start
-}
-
-// refuseForeign refuses stores of kinds that this is not, before anything is
-// touched.
-func (s *Store) refuseForeign() error {
-	if strings.ContainsAny(s.o.CommitLogDir, ",") {
-		if _, err := s.fs.Stat(s.o.CommitLogDir); err != nil {
-			return fmt.Errorf("storePathCommitLog=%s names several directories: multi-path logs are not supported", s.o.CommitLogDir)
-		}
-	}
-	entries, err := s.fs.ReadDir(s.o.Root)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		why := ""
-		switch {
-		case !e.Dir:
-			continue
-		case e.Name == "consumequeue_ext":
-			why = "a consume queue extension"
-		case e.Name == "batchconsumequeue":
-			why = "batch consume queues"
-		case strings.HasPrefix(e.Name, "dledger-"):
-			why = "a DLedger log"
-		case e.Name == "consumequeue_rocksdb", e.Name == "consumequeue_r", e.Name == "rocksdbstore":
-			why = "RocksDB queues"
-		default:
-			continue
-		}
-		inside, err := s.fs.ReadDir(s.path(e.Name))
-		if err != nil {
-			return err
-		}
-		if len(inside) > 0 {
-			return fmt.Errorf("%s holds %s, which is not supported; nothing was changed", s.path(e.Name), why)
-		}
-	}
-	topics, err := s.fs.ReadDir(s.o.ConsumeQueueDir)
-	if err != nil {
-		return err
-	}
-	for _, e := range topics {
-		if e.Dir && strings.HasPrefix(e.Name, "%LMQ%") {
-			return fmt.Errorf("%s holds light queues (LMQ), which are not supported; nothing was changed", filepath.Join(s.o.ConsumeQueueDir, e.Name))
-		}
-	}
-	return nil
 }

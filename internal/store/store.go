@@ -93,7 +93,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger, reg prometheus.Regist
 		hotLog: hotBytes, hotQueue: hotEntries, indexWake: make(wake, 1), indexNow: make(wake, 1)}
 	s.queues.topics = map[string][]*Queue{}
 	s.shower.s = s
-	s.hand.lost, s.hand.keptLost = -1, -1
+	s.hand.limit, s.hand.lost, s.hand.keptLost = maxHanded, -1, -1
 	s.queueFiles = &segment.Options{FS: o.FS, Size: o.ConsumeQueueFileSize, Maps: segment.NewMaps(o.MaxMappedQueues), Random: true}
 	if err := s.lock(); err != nil {
 		return nil, err
