@@ -438,7 +438,7 @@ func (r *recovery) restore() error {
 	if r.last < 0 && r.own && r.end == r.ck.queue {
 		r.last = r.ck.last
 	}
-	if r.end > s.log.Start() {
+	if r.own && r.end > s.log.Start() {
 		r.time = max(r.time, r.java.log)
 	}
 	if err := r.cut(); err != nil {
