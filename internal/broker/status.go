@@ -58,6 +58,8 @@ func statusOf(err error) (code int32, remark string, known bool) {
 		return protocol.ServiceNotAvailable, unavailable(refused), true
 	case errors.Is(err, store.ErrClosed):
 		return protocol.ServiceNotAvailable, unavailable(err), true
+	case errors.Is(err, store.ErrQueueGone):
+		return protocol.TopicNotExist, err.Error() + faq, true
 	case errors.Is(err, store.ErrTooLarge):
 		return protocol.MessageIllegal, "the message is illegal: " + err.Error(), true
 	case errors.As(err, &update) && update.Forbidden:
