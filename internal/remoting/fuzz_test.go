@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"testing"
+
+	"gomq/internal/protocol"
 )
 
 // FuzzFrames cuts a stream of bytes that arrives in pieces of any size, and must
@@ -80,6 +82,11 @@ func cut(b []byte, arrived, maxFrame int) (frame, after []byte, bad bool) {
 	n := int64(binary.BigEndian.Uint32(b))
 	if n < 4 || n+4 > int64(maxFrame) {
 		return nil, b, true
+	}
+	if arrived >= 8 {
+		if h := int64(binary.BigEndian.Uint32(b[4:]) & 0xffffff); h > n-4 || h > protocol.MaxHeader {
+			return nil, b, true
+		}
 	}
 	if int64(arrived) < n+4 {
 		return nil, b, false
