@@ -328,7 +328,7 @@ func TestBesideEachOther(t *testing.T) {
 	s.OnArrive(func(q *Queue, max int64) {
 		mu.Lock()
 		defer mu.Unlock()
-		if max > q.Max() {
+		if max > q.Max() && q.Topic() != "Short" { // that one is dropped meanwhile
 			t.Errorf("%s: told of %d, ends at %d", q, max, q.Max())
 		}
 		arrived[q.String()] = max
