@@ -124,7 +124,7 @@ func fetch(dir, name string, args ...string) error {
 		if len(out) > most {
 			out = out[len(out)-most:]
 		}
-		return &fetchError{fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))}
+		return &fetchError{fmt.Errorf("%s: %w: %s", name, err, strings.Join(strings.Fields(string(out)), " "))}
 	}
 	return nil
 }
