@@ -139,13 +139,13 @@ func said(t testing.TB, broker *harness.Server, reason string) {
 // restartAfter starts the broker on the healthy disk and checks everything.
 func restartAfter(t testing.TB, broker *harness.Server, run *checker.Run, topic string) {
 	t.Helper()
-	verify(t, broker.Store())
+	verify(t, broker)
 	broker.Start()
 	finish(t, run, broker.Addr(), topic, 1, checker.Rules{Ordered: true, Lookups: true, PlannedSends: 21})
 	if code := broker.Stop(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, broker.Log())
 	}
-	verify(t, broker.Store())
+	verify(t, broker)
 }
 
 // TestT14FailingAllocation: the next log file cannot be allocated. With ENOSPC

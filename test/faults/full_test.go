@@ -157,7 +157,7 @@ func fullDisk(t *testing.T, left int64, flush string) {
 	if code := broker.Stop(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, broker.Log())
 	}
-	verify(t, broker.Store())
+	verify(t, broker)
 }
 
 // refusalOf sends what is refused, and returns the remark.
@@ -211,13 +211,13 @@ func TestT16OwnMessagesFillTheDisk(t *testing.T) {
 			at := time.Now()
 			broker.Kill()
 			run.Killed("broker", "kill -9", at)
-			verify(t, broker.Store())
+			verify(t, broker)
 			broker.Start()
 			finish(t, run, broker.Addr(), "Full", 1, checker.Rules{Ordered: true, Expires: force == "true", PlannedKills: 1})
 			if code := broker.Stop(); code != 0 {
 				t.Errorf("exit code %d\n%s", code, broker.Log())
 			}
-			verify(t, broker.Store())
+			verify(t, broker)
 		})
 	}
 }

@@ -229,7 +229,7 @@ func kills(t *testing.T, flush string, cycles int) {
 		}
 		w.run.Killed("broker", how, at)
 		lived := time.Since(begun)
-		verify(t, broker.Store())
+		verify(t, broker)
 		t.Logf("cycle %d: %s, up %v, %.2f s and %.2f s to verify, %d attempts so far", n, how, up, lived.Seconds(), (time.Since(begun) - lived).Seconds(), w.run.Count(checker.OpSend))
 		if t.Failed() {
 			t.Fatalf("cycle %d (%s)\n%s", n, how, broker.Log())
@@ -263,7 +263,7 @@ func kills(t *testing.T, flush string, cycles int) {
 	if code := broker.Stop(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, broker.Log())
 	}
-	verify(t, broker.Store())
+	verify(t, broker)
 	t.Logf("%d cycles in %.1f s: %d attempts, %d acknowledged, %d unknown, %d deliveries; fail points reached: %v", cycles, time.Since(started).Seconds(),
 		w.run.Count(checker.OpSend), w.run.Count(checker.OpAck), w.run.Count(checker.OpUnknown), w.run.Count(checker.OpPoll), reached)
 }
@@ -347,7 +347,7 @@ func TestT10KillWhileDeleting(t *testing.T) {
 		t.Fatalf("the broker did not delete\n%s", broker.Log())
 	}
 	run.Killed("broker", "deleteFile", time.Now())
-	verify(t, broker.Store())
+	verify(t, broker)
 	broker.Env = nil
 	broker.Start()
 	finish(t, run, broker.Addr(), "Old", 1, checker.Rules{Ordered: true, Expires: true, PlannedKills: 1})
@@ -358,5 +358,5 @@ func TestT10KillWhileDeleting(t *testing.T) {
 	if code := broker.Stop(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, broker.Log())
 	}
-	verify(t, broker.Store())
+	verify(t, broker)
 }

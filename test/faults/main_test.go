@@ -126,15 +126,14 @@ func leftOver() error {
 }
 
 // verify lets the store judge itself while nobody has it open: `gomq store
-// verify DIR` ends with status 0 when it finds nothing wrong, and says what it
-// finds.
-func verify(t testing.TB, store string) {
+// verify` ends with status 0 when it finds nothing wrong, and says what it finds.
+func verify(t testing.TB, broker *harness.Server) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	b, err := exec.CommandContext(ctx, harness.Build(t), "store", "verify", store).CombinedOutput()
+	b, err := exec.CommandContext(ctx, harness.Build(t), "store", "verify", "-c", broker.Conf).CombinedOutput()
 	if err != nil {
-		t.Fatalf("gomq store verify %s: %v\n%s", store, err, b)
+		t.Fatalf("gomq store verify -c %s: %v\n%s", broker.Conf, err, b)
 	}
 }
 
