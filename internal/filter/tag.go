@@ -44,20 +44,6 @@ func ParseTags(expr string) *Tags {
 	return t
 }
 
-// TagCodes makes a matcher of hash codes that a client computed itself (codeSet
-// of a heartbeat). No codes match everything, as an empty codeSet does in the
-// original.
-func TagCodes(codes []int32) *Tags {
-	if len(codes) == 0 {
-		return nil
-	}
-	t := &Tags{}
-	for _, c := range codes {
-		t.add(c)
-	}
-	return t
-}
-
 func (t *Tags) add(code int32) {
 	if c := int64(code); !slices.Contains(t.codes, c) {
 		t.codes = append(t.codes, c)
