@@ -68,7 +68,7 @@ torture: ## hours of kills and power cuts: make torture, ends with Ctrl-C or the
 	@$(SUITE) go torture -tags faults,torture -timeout 0 ./faults/...
 
 bench: ## every row of docs/BENCHMARKS.md in one run; PROBES and GOMQ_TEST_JAVA_LIB add rows
-	cd test && go run ./bench
+	cd test && go run ./bench $(BENCH)
 
 docs: ## write docs/CONFIG.md and docs/REQUESTS.md from the tables
 	go test -count=1 ./internal/house -run TestDocsCurrent -update
