@@ -118,34 +118,45 @@ func (w *wire) record(slot int, now int64) {
 	}
 }
 
-// answers reads once and calls fn for every whole answer; the body is borrowed.
-func (w *wire) answers(fn func(slot int, code int32, header, body []byte) error) error {
+// answer is one answer of the broker; its slices are borrowed.
+type answer struct {
+	at           int64 // when it was read, ns
+	code, opaque int32
+	header, body []byte
+}
+
+// read reads once and calls fn for every whole answer.
+func (w *wire) read(fn func(a answer) error) error {
 	n, err := w.c.Read(w.in[w.w:])
 	if err != nil {
 		return err
 	}
 	w.w += n
 	now := time.Now().UnixNano()
-	for {
-		f := w.next()
-		if f == nil {
-			break
-		}
-		code, opaque, header, body, err := lookAt(f)
+	for f := w.next(); f != nil; f = w.next() {
+		a, err := lookAt(f)
 		if err != nil {
 			return err
 		}
-		slot := int(opaque) - firstOpaque
-		if slot < 0 || slot >= w.o.Depth {
-			return fmt.Errorf("an answer to no request of ours (opaque %d)", opaque)
-		}
-		w.record(slot, now)
-		if err := fn(slot, code, header, body); err != nil {
+		a.at = now
+		if err := fn(a); err != nil {
 			return err
 		}
 	}
 	w.room()
 	return nil
+}
+
+// answers is read with the time of each request noted; fn is told the slot.
+func (w *wire) answers(fn func(slot int, code int32, header, body []byte) error) error {
+	return w.read(func(a answer) error {
+		slot := int(a.opaque) - firstOpaque
+		if slot < 0 || slot >= w.o.Depth {
+			return fmt.Errorf("an answer to no request of ours (opaque %d)", a.opaque)
+		}
+		w.record(slot, a.at)
+		return fn(slot, a.code, a.header, a.body)
+	})
 }
 
 // pinned makes the generator's threads stay on o.CPU.

@@ -125,39 +125,24 @@ func (w *wire) follow(s span) error {
 // way.
 func (w *wire) arrivals(fn func(message.Record), got *bool) error {
 	measuring := w.m.measuring.Load()
-	n, err := w.c.Read(w.in[w.w:])
-	if err != nil {
-		return err
-	}
-	w.w += n
-	now := time.Now().UnixNano()
-	for {
-		f := w.next()
-		if f == nil {
-			break
-		}
+	return w.read(func(a answer) error {
 		*got = true
-		code, _, header, body, err := lookAt(f)
-		if err != nil {
-			return err
+		if a.code != protocol.Success && a.code != protocol.PullNotFound && a.code != protocol.PullRetryImmediately {
+			return success(a.code, a.header)
 		}
-		if code != protocol.Success && code != protocol.PullNotFound && code != protocol.PullRetryImmediately {
-			return success(code, header)
-		}
-		for len(body) > 0 {
+		for body := a.body; len(body) > 0; {
 			r, err := message.ParseRecord(body, true)
 			if err != nil {
 				return fmt.Errorf("a record of the answer: %w", err)
 			}
 			if b := r.Body(); measuring && len(b) >= 8 {
-				w.lat.RecordValue(min(max(now-int64(binary.BigEndian.Uint64(b)), 1), int64(time.Minute)))
+				w.lat.RecordValue(min(max(a.at-int64(binary.BigEndian.Uint64(b)), 1), int64(time.Minute)))
 			}
 			fn(r)
 			w.done.Add(1)
 			w.bytes.Add(int64(len(r.Body())))
 			body = body[r.Size():]
 		}
-	}
-	w.room()
-	return nil
+		return nil
+	})
 }

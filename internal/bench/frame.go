@@ -48,28 +48,30 @@ var (
 
 // lookAt finds the two numbers of an answer that matter here. A whole decoder
 // would cost more than the rest of the generator.
-func lookAt(f []byte) (code, opaque int32, header, body []byte, err error) {
+func lookAt(f []byte) (a answer, err error) {
 	if len(f) < 4 {
-		return 0, 0, nil, nil, errAnswer
+		return a, errAnswer
 	}
 	mark := binary.BigEndian.Uint32(f)
 	n := int(mark & 0xffffff)
 	if n > len(f)-4 {
-		return 0, 0, nil, nil, errAnswer
+		return a, errAnswer
 	}
-	header, body = f[4:4+n], f[4+n:]
+	a.header, a.body = f[4:4+n], f[4+n:]
 	if protocol.Codec(mark>>24) == protocol.Binary {
 		if n < 21 {
-			return 0, 0, nil, nil, errAnswer
+			return a, errAnswer
 		}
-		return int32(int16(binary.BigEndian.Uint16(header))), int32(binary.BigEndian.Uint32(header[5:])), header, body, nil
+		a.code, a.opaque = int32(int16(binary.BigEndian.Uint16(a.header))), int32(binary.BigEndian.Uint32(a.header[5:]))
+		return a, nil
 	}
-	c, ok1 := numberAfter(header, codeKey)
-	o, ok2 := numberAfter(header, opaqueKey)
+	c, ok1 := numberAfter(a.header, codeKey)
+	o, ok2 := numberAfter(a.header, opaqueKey)
 	if !ok1 || !ok2 {
-		return 0, 0, nil, nil, fmt.Errorf("%w: %.200q", errAnswer, header)
+		return a, fmt.Errorf("%w: %.200q", errAnswer, a.header)
 	}
-	return int32(c), int32(o), header, body, nil
+	a.code, a.opaque = int32(c), int32(o)
+	return a, nil
 }
 
 func numberAfter(b, key []byte) (n int64, ok bool) {
