@@ -49,6 +49,7 @@ type Broker struct {
 
 	table       *table
 	send        *sender
+	inner       *inner
 	pull        *puller
 	offset      *offsetDesk
 	query       *queryDesk
@@ -191,6 +192,7 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	create := &topicMaker{live: b.live, log: b.log, topics: b.topics, lane: b.lanes.create, names: b.names}
 	b.send = &sender{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, create: create, stats: b.stats,
 		storeAt: at, sync: o.FlushDiskType == SyncFlush, refused: newRefusals(metrics)}
+	b.inner = &inner{send: b.send, create: create, now: b.with.now}
 	b.pull = &puller{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, consumers: b.consumers,
 		lane: b.lanes.pull, stats: b.stats, memory: b.with.memory, parking: parking{held: hold.New[*store.Queue, *parked](maxParked, time.Now()), group: b.group}}
 	b.offset = &offsetDesk{log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, pulls: b.pull}

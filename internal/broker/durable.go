@@ -65,28 +65,37 @@ func (s *sender) finish(w *outgoing, started time.Time) {
 		s.refuseAll(w, err)
 		return
 	}
-	begun := time.Now()
 	var f *flight
 	var wait watermark.Waiter
 	var deadline time.Time
 	if s.sync {
 		if f = s.takeOff(w); f != nil {
-			wait, deadline = f, begun.Add(o.SyncFlushTimeout)
+			wait, deadline = f, time.Now().Add(o.SyncFlushTimeout)
 		}
 	}
-	if err := s.store.Append(w.batch, deadline, wait); err != nil {
+	if err := s.append(w, deadline, wait); err != nil {
 		if f != nil {
 			f.drop(err)
 		}
-		s.stats.putFailed(len(w.staged))
 		s.refuseAll(w, err)
 		return
 	}
-	s.stats.put(w, time.Since(begun))
 	s.answerAll(w, f, o)
 	if f != nil {
 		f.arrive() // what Done must know is in place
 	}
+}
+
+// append stores what w has staged and counts it: the only way into the log. The
+// arguments and the error are those of store.Append.
+func (s *sender) append(w *outgoing, deadline time.Time, wait watermark.Waiter) error {
+	begun := time.Now()
+	if err := s.store.Append(w.batch, deadline, wait); err != nil {
+		s.stats.putFailed(len(w.staged))
+		return err
+	}
+	s.stats.put(w, time.Since(begun))
+	return nil
 }
 
 // refuseAll answers everything that is not in a flight with err.
