@@ -70,7 +70,7 @@ torture: ## hours of kills and power cuts: make torture, ends with Ctrl-C or the
 bench: ## every row of docs/BENCHMARKS.md in one run; PROBES and GOMQ_TEST_JAVA_LIB add rows
 	cd test && go run ./bench $(BENCH)
 
-docs: ## write docs/CONFIG.md and docs/REQUESTS.md from the tables
+docs: ## write docs/CONFIG.md, docs/REQUESTS.md and the codes of docs/COMPAT.md from the tables
 	go test -count=1 ./internal/house -run TestDocsCurrent -update
 
 clean: ## remove what was built

@@ -37,59 +37,69 @@ const (
 
 // route is a row of the table of requests: what a code means and who serves it.
 // Exactly one of the three handlers is set: turn stages into the Turn or answers
-// by itself, ask gives the answer, none says why there is none yet.
+// by itself, ask gives the answer, none says why there is none yet. differs says,
+// for docs/COMPAT.md, how what is served is not as in 4.9; empty: it is the same.
 type route struct {
-	code int32
-	lane lane
-	perm permission
-	turn func(d *desk, c *remoting.Call)
-	ask  func(c *remoting.Call) (remoting.Response, error)
-	none string
+	code    int32
+	lane    lane
+	perm    permission
+	turn    func(d *desk, c *remoting.Call)
+	ask     func(c *remoting.Call) (remoting.Response, error)
+	none    string
+	differs string
 }
+
+// Differences that several rows have.
+const (
+	differsSend  = "SEND_OK means that it can be pulled; busy is answered before anything is stored, with the measured cause; properties with 256 NUL bytes in a row are refused"
+	differsPull  = "a pull outside the queue writes nothing to OFFSET_MOVED_EVENT; on the port listenPort-2 as well"
+	differsEmpty = "asked about an unknown topic it makes no queue"
+	differsLimit = "limits on topics, groups and queues (docs/CONFIG.md, Limits)"
+)
 
 // routes is the table of requests. It is the same on every port.
 func (b *Broker) routes() []route {
 	return []route{
-		{code: protocol.SendMessage, perm: topicPub, turn: b.send.stage},
-		{code: protocol.SendMessageV2, perm: topicPub, turn: b.send.stage},
-		{code: protocol.SendBatchMessage, perm: topicPub, turn: b.send.stage},
-		{code: protocol.PullMessage, perm: bothSub, turn: b.pull.pull},
-		{code: protocol.LitePullMessage, perm: bothSub, turn: b.pull.pull},
+		{code: protocol.SendMessage, perm: topicPub, turn: b.send.stage, differs: differsSend},
+		{code: protocol.SendMessageV2, perm: topicPub, turn: b.send.stage, differs: differsSend},
+		{code: protocol.SendBatchMessage, perm: topicPub, turn: b.send.stage, differs: differsSend},
+		{code: protocol.PullMessage, perm: bothSub, turn: b.pull.pull, differs: differsPull},
+		{code: protocol.LitePullMessage, perm: bothSub, turn: b.pull.pull, differs: differsPull},
 
 		{code: protocol.QueryConsumerOffset, ask: b.offset.query},
 		{code: protocol.UpdateConsumerOffset, perm: bothSub, ask: b.offset.commit},
-		{code: protocol.SearchOffsetByTimestamp, lane: queryLane, ask: b.offset.search},
-		{code: protocol.GetMaxOffset, ask: b.offset.max},
-		{code: protocol.GetMinOffset, ask: b.offset.min},
-		{code: protocol.GetEarliestMsgStoreTime, lane: queryLane, ask: b.offset.earliest},
+		{code: protocol.SearchOffsetByTimestamp, lane: queryLane, ask: b.offset.search, differs: "looks at the whole queue, so it finds the nearest message where the original misses it; " + differsEmpty},
+		{code: protocol.GetMaxOffset, ask: b.offset.max, differs: differsEmpty},
+		{code: protocol.GetMinOffset, ask: b.offset.min, differs: differsEmpty},
+		{code: protocol.GetEarliestMsgStoreTime, lane: queryLane, ask: b.offset.earliest, differs: differsEmpty},
 		{code: protocol.GetAllConsumerOffset, lane: adminLane, ask: b.offset.all},
 		{code: protocol.QueryMessage, lane: queryLane, perm: topicSub, ask: b.query.byKey},
 		{code: protocol.ViewMessageByID, lane: queryLane, ask: b.query.byOffset},
 
-		{code: protocol.HeartBeat, lane: clientLane, perm: bothSub, ask: b.clients.beat},
+		{code: protocol.HeartBeat, lane: clientLane, perm: bothSub, ask: b.clients.beat, differs: "limits on subscriptions and groups of one connection (docs/CONFIG.md, Limits)"},
 		{code: protocol.UnregisterClient, lane: clientLane, perm: groupSub, ask: b.clients.leave},
 		{code: protocol.GetConsumerListByGroup, perm: groupSub, ask: b.clients.members},
 		{code: protocol.CheckClientConfig, ask: b.clients.check},
 		{code: protocol.LockBatchMQ, ask: b.locks.lock},
 		{code: protocol.UnlockBatchMQ, ask: b.locks.unlock},
 
-		{code: protocol.UpdateAndCreateTopic, lane: adminLane, perm: admin, ask: b.topicAdmin.update},
+		{code: protocol.UpdateAndCreateTopic, lane: adminLane, perm: admin, ask: b.topicAdmin.update, differs: differsLimit},
 		{code: protocol.DeleteTopicInBroker, lane: adminLane, perm: admin, ask: b.topicAdmin.delete},
 		{code: protocol.GetAllTopicConfig, lane: adminLane, ask: b.topicAdmin.all},
 		{code: protocol.GetTopicConfig, lane: adminLane, ask: b.topicAdmin.one},
-		{code: protocol.GetTopicStatsInfo, lane: adminLane, ask: b.topicAdmin.statistics},
+		{code: protocol.GetTopicStatsInfo, lane: adminLane, ask: b.topicAdmin.statistics, differs: "lists a new topic's queues at once, empty ones too"},
 		{code: protocol.QueryTopicConsumeByWho, lane: adminLane, ask: b.topicAdmin.consumedBy},
 		{code: protocol.GetSystemTopicListFromB, lane: adminLane, ask: b.topicAdmin.system},
 
-		{code: protocol.UpdateAndCreateGroup, lane: adminLane, perm: admin, ask: b.groupAdmin.update},
+		{code: protocol.UpdateAndCreateGroup, lane: adminLane, perm: admin, ask: b.groupAdmin.update, differs: differsLimit},
 		{code: protocol.DeleteGroup, lane: adminLane, perm: admin, ask: b.groupAdmin.delete},
 		{code: protocol.GetAllGroupConfig, lane: adminLane, ask: b.groupAdmin.all},
 		{code: protocol.GetConsumeStats, lane: adminLane, ask: b.groupAdmin.statistics},
 		{code: protocol.GetConsumerConnectionList, lane: adminLane, ask: b.groupAdmin.consumerConnections},
 		{code: protocol.GetProducerConnectionList, lane: adminLane, ask: b.groupAdmin.producerConnections},
 
-		{code: protocol.UpdateBrokerConfig, lane: adminLane, perm: admin, ask: b.brokerAdmin.updateConfig},
-		{code: protocol.GetBrokerConfig, lane: adminLane, ask: b.brokerAdmin.getConfig},
+		{code: protocol.UpdateBrokerConfig, lane: adminLane, perm: admin, ask: b.brokerAdmin.updateConfig, differs: "only the keys marked *at once* or *restart* in docs/CONFIG.md, checked as a whole first; the file keeps its comments and order"},
+		{code: protocol.GetBrokerConfig, lane: adminLane, ask: b.brokerAdmin.getConfig, differs: "secrets are hidden; gomq's own keys are there too"},
 		{code: protocol.GetBrokerRuntimeInfo, lane: adminLane, ask: b.brokerAdmin.runtimeInfo},
 
 		{code: protocol.ConsumerSendMsgBack, perm: groupSub, none: "the consumer then sends the message to its retry topic itself"},
@@ -134,8 +144,8 @@ var never = []struct {
 	{47, 47, "no version has a sender or a handler"}, {209, 214, "no version has a sender or a handler"},
 	{39, 40, "brokers send it to clients"}, {220, 221, "brokers send it to clients"}, {326, 326, "brokers send it to clients"},
 	{301, 302, "the filter server is gone since 4.9"},
-	{100, 106, "a nameserver's"}, {205, 206, "a nameserver's"}, {216, 219, "a nameserver's"}, {224, 224, "a nameserver's"}, {304, 304, "a nameserver's"},
-	{311, 313, "a nameserver's"}, {318, 319, "a nameserver's"}, {322, 322, "a nameserver's"}, {327, 327, "a nameserver's"}, {901, 904, "a nameserver's or a container's of 5.x"},
+	{100, 106, "a nameserver's"}, {205, 206, "a nameserver's"}, {216, 216, "a nameserver's"}, {217, 217, "a nameserver's of 5.x, whose brokers can do without"}, {219, 219, "a nameserver's"}, {224, 224, "a nameserver's"}, {304, 304, "a nameserver's"},
+	{311, 313, "a nameserver's"}, {318, 319, "a nameserver's"}, {322, 322, "a nameserver's"}, {327, 327, "a nameserver's"}, {901, 901, "a nameserver's of 5.x, whose brokers can do without"}, {902, 903, "a broker container's of 5.x"}, {904, 904, "a nameserver's of 5.x, whose brokers can do without"},
 	{60, 61, "the timer wheel of 5.x"}, {353, 355, "administration of 5.x"}, {370, 370, "recall of timer messages of 5.x"},
 	{400, 402, "pop consumption of 5.x"}, {513, 513, "static topics of 5.x"}, {905, 908, "the controller mode of 5.x"}, {1001, 1018, "the controller of 5.x"},
 	{2001, 2004, "administration of 5.x"}, {3001, 3010, "access control of 5.x"}, {200050, 200056, "pop consumption of 5.x"}, {200151, 200151, "pop consumption of 5.x"},
@@ -228,6 +238,7 @@ type Request struct {
 	Lane       string // where it runs
 	Permission string // what ACL will ask for; empty: a valid signature
 	NotYet     string // why it is answered REQUEST_CODE_NOT_SUPPORTED; empty: it is served
+	Differs    string // how what is served is not as in 4.9; empty: it is the same
 }
 
 // Requests is the table of requests, by code.
@@ -236,8 +247,31 @@ func Requests() []Request {
 		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, brokerAdmin: &brokerDesk{}}
 	var out []Request
 	for _, r := range b.routes() {
-		out = append(out, Request{Code: r.code, Name: protocol.RequestName(r.code), Lane: r.lane.String(), Permission: string(r.perm), NotYet: r.none})
+		out = append(out, Request{Code: r.code, Name: protocol.RequestName(r.code), Lane: r.lane.String(), Permission: string(r.perm), NotYet: r.none, Differs: r.differs})
 	}
 	slices.SortFunc(out, func(a, b Request) int { return int(a.Code - b.Code) })
 	return out
+}
+
+// Calls are the requests that a broker sends to clients, with why gomq does not
+// send them yet; empty: it does.
+func Calls() map[int32]string {
+	return map[int32]string{
+		protocol.CheckTransactionState:    "transactions",
+		protocol.NotifyConsumerIdsChanged: "",
+		220:                               "resetting the offsets of connected consumers",
+		221:                               "asking connected consumers",
+		326:                               "request and reply",
+	}
+}
+
+// Absent says why the code, which RocketMQ knows, is not in the table and will not
+// be, or not soon; empty: it is in the table, or nobody knows it.
+func Absent(code int32) string {
+	for _, n := range never {
+		if code >= n.from && code <= n.to {
+			return n.why
+		}
+	}
+	return ""
 }

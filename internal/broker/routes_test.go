@@ -17,14 +17,9 @@ func TestEveryCodeHasAPlace(t *testing.T) {
 		if r.Name == "" {
 			t.Errorf("the table has %d, which no version knows", r.Code)
 		}
-	}
-	reason := func(code int32) string {
-		for _, n := range never {
-			if code >= n.from && code <= n.to {
-				return n.why
-			}
+		if r.NotYet != "" && r.Differs != "" {
+			t.Errorf("%d %s is not served and differs: %s", r.Code, r.Name, r.Differs)
 		}
-		return ""
 	}
 	known := 0
 	for code := range int32(210_000) {
@@ -34,7 +29,7 @@ func TestEveryCodeHasAPlace(t *testing.T) {
 		}
 		known++
 		_, routed := rows[code]
-		switch why := reason(code); {
+		switch why := Absent(code); {
 		case !routed && why == "":
 			t.Errorf("%d %s is neither in the table nor is there a reason", code, name)
 		case routed && why != "":

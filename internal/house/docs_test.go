@@ -113,7 +113,7 @@ that answer SYSTEM_BUSY when they are full.
 
 // The generated pages say what the code does.
 func TestDocsCurrent(t *testing.T) {
-	for name, page := range map[string]func(*testing.T) []byte{"CONFIG.md": configPage, "REQUESTS.md": requestsPage} {
+	for name, page := range map[string]func(*testing.T) []byte{"CONFIG.md": configPage, "REQUESTS.md": requestsPage, "COMPAT.md": compatPage} {
 		file := filepath.Join(root(t), "docs", name)
 		want := page(t)
 		if *update {

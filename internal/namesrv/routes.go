@@ -15,16 +15,17 @@ type handler func(s *Server, c *remoting.Call) (remoting.Response, error)
 
 // row is how one request code is served.
 type row struct {
-	serve handler
-	lane  bool // it writes a file, so it leaves the reader's goroutine
+	serve   handler
+	lane    bool   // it writes a file, so it leaves the reader's goroutine
+	differs string // for docs/COMPAT.md: how it is not as in 4.9
 }
 
 // routes is every request that a nameserver serves. What is not here is answered
 // REQUEST_CODE_NOT_SUPPORTED, 5.x's 217, 901 and 904 included: its brokers can do
 // without.
 var routes = map[int32]row{
-	protocol.RegisterBroker:   {serve: with((*Server).register)},
-	protocol.UnregisterBroker: {serve: with((*Server).unregister)},
+	protocol.RegisterBroker:   {serve: with((*Server).register), differs: "a second living master of a name is refused, naming the first, until that was silent for 120 s or its connection has closed; limits on brokers, topics and inflated bytes"},
+	protocol.UnregisterBroker: {serve: with((*Server).unregister), differs: "name, id and address must be those registered, and the request must not come over an older connection"},
 	protocol.QueryDataVersion: {serve: with((*Server).queryDataVersion)},
 
 	protocol.GetRouteInfoByTopic:  {serve: with((*Server).route)},
@@ -40,13 +41,13 @@ var routes = map[int32]row{
 	protocol.WipeWritePermOfBroker:    {serve: with((*Server).wipeWrite)},
 	protocol.AddWritePermOfBroker:     {serve: with((*Server).addWrite)},
 
-	protocol.PutKVConfig:          {serve: (*Server).putKV, lane: true},
+	protocol.PutKVConfig:          {serve: (*Server).putKV, lane: true, differs: "a limit on the bytes of all keys and values (maxKVConfigBytes)"},
 	protocol.DeleteKVConfig:       {serve: with((*Server).deleteKV), lane: true},
 	protocol.GetKVConfig:          {serve: with((*Server).getKV)},
 	protocol.GetKVListByNamespace: {serve: with((*Server).listKV)},
 
 	protocol.GetNamesrvConfig:    {serve: (*Server).getConfig},
-	protocol.UpdateNamesrvConfig: {serve: (*Server).updateConfig, lane: true},
+	protocol.UpdateNamesrvConfig: {serve: (*Server).updateConfig, lane: true, differs: "only the keys marked *at once* or *restart* in docs/CONFIG.md; the file keeps its comments and order"},
 }
 
 // with decodes a request's header for fn.
