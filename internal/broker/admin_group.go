@@ -27,6 +27,9 @@ type groupDesk struct {
 
 // update is UPDATE_AND_CREATE_SUBSCRIPTIONGROUP (200).
 func (s *groupDesk) update(c *remoting.Call) (remoting.Response, error) {
+	if err := onlyMaster(s.live.Load()); err != nil {
+		return remoting.Response{}, err
+	}
 	g, err := protocol.ParseGroup(c.Req.Body)
 	if err != nil {
 		return remoting.Response{}, refuse(protocol.SystemError, "the group does not parse: %s", err)
@@ -52,6 +55,9 @@ func (s *groupDesk) all(*remoting.Call) (remoting.Response, error) {
 
 // delete is DELETE_SUBSCRIPTIONGROUP (207).
 func (s *groupDesk) delete(c *remoting.Call) (remoting.Response, error) {
+	if err := onlyMaster(s.live.Load()); err != nil {
+		return remoting.Response{}, err
+	}
 	var h protocol.DeleteGroupHeader
 	if err := c.Req.Decode(&h); err != nil {
 		return remoting.Response{}, err

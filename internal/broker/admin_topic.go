@@ -36,6 +36,9 @@ func systemTopic(name string, o *Options) bool {
 
 // changeable refuses names that administration may not touch.
 func (s *topicDesk) changeable(name string) error {
+	if err := onlyMaster(s.live.Load()); err != nil {
+		return err
+	}
 	if err := message.ValidTopic(name); err != nil {
 		return refuse(protocol.SystemError, "%s", err)
 	}
@@ -58,6 +61,9 @@ func (s *topicDesk) update(c *remoting.Call) (remoting.Response, error) {
 	t := h.Config()
 	t.Order = false
 	if old := s.topics.Get([]byte(h.Topic)); old != nil {
+		if h.IfMissing {
+			return remoting.Response{}, nil
+		}
 		t.Order = old.Order
 	}
 	if err := s.topics.Put(t); err != nil {

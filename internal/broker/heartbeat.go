@@ -104,7 +104,7 @@ func (s *clientDesk) beatConsumer(who clients.Client[*remoting.Conn], cb *protoc
 	if err != nil {
 		return refuse(protocol.SystemError, "%s", err)
 	}
-	if g != nil {
+	if g != nil && o.BrokerRole != Slave { // a slave's topics are its master's
 		if err := s.retryTopic(g, cb.UnitMode, who.Conn.Remote().Addr(), o); err != nil {
 			s.log.Warn("the topic of retries could not be created", zap.String("group", g.GroupName), zap.Error(err))
 		}

@@ -44,16 +44,19 @@ type registrar struct {
 	client *client.Client
 	group  *task.Group
 
-	servers []*nameserver // never changes once started
+	servers []*nameserver       // never changes once started
+	all     *client.NameServers // the same, for questions
 
-	mu     sync.Mutex
-	wanted int64 // rises with every change that nameservers are to hear of; guarded by mu
+	mu     sync.Mutex // guards the rest
+	wanted int64      // rises with every change that nameservers are to hear of
+	leader leader     // of a slave
 }
 
 // newRegistrar makes a registrar for the nameservers of the configuration; start
 // starts it.
 func newRegistrar(ctx context.Context, live *config.Live[Options], log *zap.Logger, topics *meta.Topics, c *client.Client) *registrar {
-	r := &registrar{live: live, log: log, topics: topics, client: c, group: task.NewGroup(context.WithoutCancel(ctx), log, nil)}
+	r := &registrar{live: live, log: log, topics: topics, client: c, group: task.NewGroup(context.WithoutCancel(ctx), log, nil),
+		all: c.NameServers(live.Load().NamesrvAddr), leader: leader{changed: make(chan struct{})}}
 	for _, addr := range live.Load().NamesrvAddr {
 		r.servers = append(r.servers, &nameserver{addr: addr, set: c.NameServers([]string{addr}), kick: make(chan struct{}, 1), tried: make(chan struct{}), told: watermark.New(0)})
 	}
@@ -78,6 +81,8 @@ type nameserver struct {
 	up  bool       // it accepted the last registration
 	err error      // why it did not
 	reg time.Time  // of the last one accepted
+	// reply is what it said of this slave's master.
+	reply protocol.RegisterReply
 }
 
 // start starts a goroutine for each nameserver and waits until each has been
@@ -202,6 +207,10 @@ func (r *registrar) register(ctx context.Context, n *nameserver) error {
 	}
 	n.sent, n.perm = topics, o.BrokerPermission
 	n.told.Advance(wanted)
+	if o.BrokerRole == Slave {
+		r.hear(n, got.Reply)
+		return nil // which topics are ordered comes from the master, like everything else
+	}
 	if got.Order != nil {
 		if err := r.topics.SetOrder(got.Order); err != nil {
 			r.log.Error("the order configuration of the nameserver could not be kept", zap.Error(err))

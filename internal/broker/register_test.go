@@ -27,6 +27,9 @@ type fakeNames struct {
 	header protocol.RegisterHeader
 	order  protocol.KVTable
 	silent bool // does not answer registrations
+	info   *protocol.ClusterInfo
+	route  *protocol.RouteData // of every topic
+	reply  protocol.RegisterReply
 	news   chan struct{}
 }
 
@@ -76,11 +79,28 @@ func (f *fakeNames) Request(_ *remoting.Turn, c *remoting.Call) {
 			f.topics[name] = t
 		}
 		f.calls = append(f.calls, "register")
-		r := remoting.Response{Header: &protocol.RegisterReply{}}
+		reply := f.reply
+		r := remoting.Response{Header: &reply}
 		if f.order != nil {
 			r.Body = f.order.Append(nil)
 		}
 		c.Answer(r)
+	case protocol.GetBrokerClusterInfo:
+		if f.info == nil {
+			f.info = &protocol.ClusterInfo{}
+		}
+		c.Answer(remoting.Response{Body: f.info.Append(nil)})
+		return
+	case protocol.GetRouteInfoByTopic:
+		if f.route == nil {
+			c.Answer(remoting.Response{Code: protocol.TopicNotExist})
+		} else {
+			c.Answer(remoting.Response{Body: f.route.Append(nil, false)})
+		}
+		return
+	case protocol.UpdateAndCreateTopic:
+		c.Later() // and never: a master that hangs
+		return
 	case protocol.UnregisterBroker:
 		f.calls = append(f.calls, "unregister")
 		c.Answer(remoting.Response{})

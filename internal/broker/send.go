@@ -119,6 +119,9 @@ func (s *sender) forbidden(h *protocol.SendHeader, o *Options) error {
 	if at := o.StartAcceptSendRequestTimeStamp; at > 0 && time.Now().UnixMilli() < at {
 		return refuse(protocol.SystemError, "broker unable to service, until %s", time.UnixMilli(at).Format("2006-01-02 15:04:05,000"))
 	}
+	if o.BrokerRole == Slave {
+		return refuse(protocol.ServiceNotAvailable, "%s", unavailable(errSlave))
+	}
 	if o.BrokerPermission&meta.PermWrite == 0 {
 		// The route keeps clients away; only order topics are refused here.
 		if t := s.topics.Get(h.Topic); t != nil && t.Order {

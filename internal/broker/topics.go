@@ -57,7 +57,13 @@ func (m *topicMaker) make(want topicWish) error {
 			return err
 		}
 	}
-	return m.create(c, true)
+	if want.own || !copied(want.name, o) {
+		return m.create(c, true)
+	}
+	copies := m.names.spread(c)
+	err := m.create(c, true)
+	<-copies
+	return err
 }
 
 // admit refuses a new topic to an address that has had too many made.

@@ -10,11 +10,21 @@ import (
 
 // CreateTopic creates or changes a topic on the broker at addr.
 func (c *Client) CreateTopic(ctx context.Context, addr string, t protocol.TopicConfig) error {
+	return c.createTopic(ctx, addr, t, false)
+}
+
+// CreateTopicIfMissing creates a topic on the broker at addr unless it has one by
+// that name. A broker other than gomq's changes the one that it has.
+func (c *Client) CreateTopicIfMissing(ctx context.Context, addr string, t protocol.TopicConfig) error {
+	return c.createTopic(ctx, addr, t, true)
+}
+
+func (c *Client) createTopic(ctx context.Context, addr string, t protocol.TopicConfig, ifMissing bool) error {
 	if t.TopicFilterType == "" {
 		t.TopicFilterType = "SINGLE_TAG"
 	}
 	h := protocol.CreateTopicHeader{Topic: t.TopicName, DefaultTopic: message.TopicDefault, ReadQueueNums: t.ReadQueueNums,
-		WriteQueueNums: t.WriteQueueNums, Perm: t.Perm, TopicFilterType: t.TopicFilterType, TopicSysFlag: t.TopicSysFlag, Order: t.Order}
+		WriteQueueNums: t.WriteQueueNums, Perm: t.Perm, TopicFilterType: t.TopicFilterType, TopicSysFlag: t.TopicSysFlag, Order: t.Order, IfMissing: ifMissing}
 	_, err := c.ask(ctx, addr, protocol.UpdateAndCreateTopic, &h, nil)
 	return err
 }

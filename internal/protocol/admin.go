@@ -17,6 +17,9 @@ type CreateTopicHeader struct {
 	TopicFilterType string
 	TopicSysFlag    int32
 	Order           bool
+	// IfMissing is gomq's own field: a topic that exists is left as it is.
+	// Brokers that do not know it create or change the topic.
+	IfMissing bool
 }
 
 // DeleteGroupHeader is the header of DELETE_SUBSCRIPTIONGROUP (207).
@@ -244,6 +247,9 @@ func (h *CreateTopicHeader) Fields(f *Fields) {
 	f.String("topicFilterType", &h.TopicFilterType, true)
 	f.Int32("topicSysFlag", &h.TopicSysFlag, false)
 	f.Bool("order", &h.Order, false)
+	if h.IfMissing || !f.Encoding() {
+		f.Bool("gomqIfMissing", &h.IfMissing, false)
+	}
 }
 
 // Fields implements Header.
