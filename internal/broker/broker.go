@@ -136,7 +136,7 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 		return err
 	}
 	metrics := remoting.NewMetrics(reg)
-	ro := remotingOptions(o, b.log, metrics)
+	ro := o.Door(b.log, metrics)
 	b.outward = client.New(context.WithoutCancel(ctx), client.Options{Timeout: o.RegisterBrokerTimeoutMills, Remoting: remoting.Options{Log: b.log}, Log: b.log})
 	b.names = newRegistrar(ctx, b.live, b.log, b.topics, b.outward)
 	b.lanes = newLanes(ctx, o, b.log, metrics)

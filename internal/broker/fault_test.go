@@ -11,6 +11,7 @@ import (
 
 	"gomq/internal/client"
 	"gomq/internal/protocol"
+	"gomq/internal/role/roletest"
 	"gomq/internal/store/segment"
 )
 
@@ -264,7 +265,7 @@ func TestPortTaken(t *testing.T) {
 	if _, err := start(t.Context(), NewLive(o), nil, nil, seams{now: time.Now, memory: 1 << 30}); err == nil || !strings.Contains(err.Error(), fmt.Sprint("listenPort=", o.ListenPort)) {
 		t.Fatalf("%v", err)
 	}
-	o.ListenPort = freePorts(t)
+	o.ListenPort = roletest.FreePort(t)
 	o.FastListenPort = r.live.Load().FastListenPort
 	if _, err := start(t.Context(), NewLive(o), nil, nil, seams{now: time.Now, memory: 1 << 30}); err == nil || !strings.Contains(err.Error(), "listenPort-2") {
 		t.Fatalf("%v", err)

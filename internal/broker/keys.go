@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"gomq/internal/config"
+	"gomq/internal/role"
 )
 
 // Keys returns the table of a broker's keys, bound to o. It changes nothing in
@@ -21,41 +22,29 @@ import (
 // sections 5-7); those with gomq in their description are gomq's own.
 func Keys(o *Options) *config.Table {
 	return config.NewTable("the broker",
-		identityKeys(o), listenKeys(o), logKeys(o), topicKeys(o), storageKeys(o), flushKeys(o), retentionKeys(o),
+		identityKeys(o), listenKeys(o), o.LogKeys(isolateLog), topicKeys(o), storageKeys(o), flushKeys(o), retentionKeys(o),
 		replicationKeys(o), sendKeys(o), pullKeys(o), transactionKeys(o), securityKeys(o), limitKeys(o),
 		lanesOfJava(), storeOfJava(), networkOfJava(), laterVersions())
 }
 
 // DefaultOptions returns what a broker has without a file, a flag and an
 // environment. Names, addresses and paths come from the machine.
-func DefaultOptions() Options {
-	o, _, err := LoadOptions("", nil, nil)
-	if err != nil {
-		panic("broker: the defaults of the key table are refused: " + err.Error())
-	}
-	return o
-}
+func DefaultOptions() Options { return role.Default(Keys) }
 
 // LoadOptions makes options of the defaults, the environment (getenv may be
 // nil), the properties file (empty: none) and the flags, later ones winning. The
 // problems are what there is to say; an error means that some are fatal or the
 // file cannot be read.
 func LoadOptions(file string, flags []config.Flag, getenv func(string) string) (Options, []config.Problem, error) {
-	var o Options
-	t := Keys(&o)
-	src, problems, err := config.Load(t, file, flags, getenv)
-	if err != nil {
-		return o, problems, err
-	}
-	o.Source = src
-	o.HTTPPortConfigured = t.Given("httpPort")
-	problems = append(problems, o.finish(file)...)
-	return o, problems, config.Refusal(problems)
+	return role.Load(Keys, file, flags, getenv)
 }
 
-// finish derives what follows from other keys (config.md section 1, "forced
+// NewLive makes the changeable configuration of a running broker.
+func NewLive(o Options) *config.Live[Options] { return role.NewLive(o, Keys) }
+
+// Finish derives what follows from other keys (config.md section 1, "forced
 // after loading") and checks what one key alone cannot show.
-func (o *Options) finish(file string) []config.Problem {
+func (o *Options) Finish(file string) []config.Problem {
 	var problems []config.Problem
 	say := func(level config.Level, key, value, text string) {
 		problems = append(problems, config.Problem{Level: level, File: file, Line: o.Source.Line(key), Key: key, Value: value, Text: text})
@@ -76,31 +65,11 @@ func (o *Options) finish(file string) []config.Problem {
 		o.HAListenPort = want
 	}
 	o.FastListenPort = o.ListenPort - 2
-	if o.HTTPPort < 0 {
-		o.HTTPPort = o.ListenPort + 20000
-		if o.HTTPPort > 65535 {
-			o.HTTPPort = 0
-			say(config.Note, "httpPort", "", fmt.Sprintf("listenPort=%d leaves no default port for metrics and health; set httpPort", o.ListenPort))
-		}
-	}
-	switch o.HTTPPort {
-	case o.ListenPort, o.HAListenPort, o.FastListenPort:
-		say(config.Fatal, "httpPort", strconv.Itoa(o.HTTPPort), fmt.Sprintf("is needed for listenPort, which takes %d, %d and %d", o.FastListenPort, o.ListenPort, o.HAListenPort))
-	}
+	problems = append(problems, o.FinishHTTP(file, o.FastListenPort, o.ListenPort, o.HAListenPort)...)
 	if n := o.MappedFileSizeConsumeQueue % 20; n != 0 {
 		o.MappedFileSizeConsumeQueue += 20 - n
 	}
 	return problems
-}
-
-// recheck is finish for options that an update has changed while running.
-func (o *Options) recheck() error { return config.Refusal(o.finish("")) }
-
-// NewLive makes the changeable configuration of a running broker.
-func NewLive(o Options) *config.Live[Options] {
-	l := config.NewLive(o, o.Source, Keys, (*Options).recheck)
-	l.Forbid(func(o *Options) []string { return o.ConfigBlackList })
-	return l
 }
 
 func hostName() string {

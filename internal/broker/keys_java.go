@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"gomq/internal/config"
+	"gomq/internal/role"
 )
 
 // idle is a row of a key that gomq accepts and that changes nothing in it.
@@ -137,17 +138,7 @@ func storeOfJava() config.Section {
 func networkOfJava() config.Section {
 	n := func(name, def, doc string) config.Key { return idle(name, "int", def, config.Restart, doc) }
 	b := func(name, def, doc string) config.Key { return idle(name, "bool", def, config.Restart, doc) }
-	keys := []config.Key{
-		n("serverWorkerThreads", "8", "Threads for coding."),
-		n("serverCallbackExecutorThreads", "0", "Threads for handlers without a pool."),
-		n("serverSelectorThreads", "3", "Threads for sockets."),
-		n("serverOnewaySemaphoreValue", "256", "One-way requests to clients in flight."),
-		n("serverAsyncSemaphoreValue", "64", "Requests to clients in flight."),
-		n("serverSocketBacklog", "1024", "Connections that wait to be accepted; gomq takes the system's limit."),
-		b("serverPooledByteBufAllocatorEnable", "true", "Pooled buffers."),
-		b("useEpollNativeSelector", "false", "A selector in C."),
-		n("writeBufferHighWaterMark", "0", "Bytes at which a connection stops taking answers; maxOutboundBytes is gomq's."),
-		n("writeBufferLowWaterMark", "0", "Bytes at which it takes them again."),
+	keys := append(role.NetworkOfJava(),
 		n("clientWorkerThreads", "4", "Threads of outgoing connections."),
 		workers("clientCallbackExecutorThreads", "processors", func(cpu int) int { return cpu }, "Threads for answers to this process."),
 		n("clientOnewaySemaphoreValue", "65535", "Outgoing one-way requests in flight."),
@@ -159,7 +150,7 @@ func networkOfJava() config.Section {
 		b("clientCloseSocketIfTimeout", "true", "Close an outgoing connection whose request timed out."),
 		n("channelNotActiveInterval", "60000", "Nothing reads it in the original either."),
 		b("clientPooledByteBufAllocatorEnable", "false", "Pooled buffers of outgoing connections."),
-	}
+	)
 	for _, p := range []struct{ name, kind, def string }{
 		{"frameMaxLength", "int", "16777216"}, {"nettyPooledByteBufAllocatorEnable", "bool", "false"},
 		{"clientAsyncSemaphoreValue", "int", "65535"}, {"clientOnewaySemaphoreValue", "int", "65535"},

@@ -1,11 +1,8 @@
 package broker
 
 import (
-	"errors"
-	"net/netip"
-	"strings"
-
 	"gomq/internal/config"
+	"gomq/internal/role"
 )
 
 // identityKeys says who the broker is and whom it tells (config.md section 5).
@@ -19,9 +16,9 @@ func identityKeys(o *Options) config.Section {
 			Doc: "0 on a master, whatever is written; above 0 and unique in its set on a slave."},
 		{Name: "namesrvAddr", Field: &o.NamesrvAddr, Env: "NAMESRV_ADDR", Check: checkNamesrv, Tier: 1, Change: config.Restart, Important: true,
 			Doc: "The nameservers, host:port with ; between them; the broker registers with every one of them. Empty: nowhere."},
-		{Name: "brokerIP1", Field: &o.BrokerIP1, Default: "this machine's address", Auto: localAddress, Check: checkHost, Tier: 2, Important: true,
+		{Name: "brokerIP1", Field: &o.BrokerIP1, Default: "this machine's address", Auto: localAddress, Check: role.CheckHost, Tier: 2, Important: true,
 			Doc: "Address that clients are told to connect to, and the store host of every message. Set it where a machine has several networks, and in containers."},
-		{Name: "brokerIP2", Field: &o.BrokerIP2, Default: "this machine's address", Auto: localAddress, Check: checkHost, Tier: 2,
+		{Name: "brokerIP2", Field: &o.BrokerIP2, Default: "this machine's address", Auto: localAddress, Check: role.CheckHost, Tier: 2,
 			Doc: "Address that slaves are told to copy from."},
 		{Name: "brokerPermission", Field: &o.BrokerPermission, Default: "6", Range: "0..7", Change: config.Hot, Tier: 2,
 			Doc: "Read 4 plus write 2. Other than 6 it replaces the permission of every topic in the registration."},
@@ -46,44 +43,18 @@ func identityKeys(o *Options) config.Section {
 	}}
 }
 
-// listenKeys says where clients come in (config.md section 7; httpPort and
-// listenHost are gomq's own).
+// listenKeys says where clients come in (config.md section 7).
 func listenKeys(o *Options) config.Section {
-	return config.Section{Title: "Listening", Doc: "Where clients come in. listenPort, the port two below it (the VIP port) and the one above it (replication) must be free.", Keys: []config.Key{
+	return config.Section{Title: "Listening", Doc: "Where clients come in. listenPort, the port two below it (the VIP port) and the one above it (replication) must be free.", Keys: append([]config.Key{
 		{Name: "listenPort", Field: &o.ListenPort, Default: "10911", Range: "3..65534", Tier: 1,
 			Doc: "Port for clients."},
-		{Name: "listenHost", Field: &o.ListenHost, Check: checkHost, Tier: 2,
-			Doc: "gomq's own: address of this machine to listen on. Empty: all interfaces."},
 		{Name: "haListenPort", Field: &o.HAListenPort, Default: "listenPort+1", Auto: func() string { return "0" }, Range: "0..65535", Tier: 3,
 			Doc: "Always listenPort+1, as in RocketMQ 4.9, which ignores what is written here."},
-		{Name: "httpPort", Field: &o.HTTPPort, Default: "listenPort+20000", Auto: func() string { return "-1" }, Range: "0..65535", Tier: 2,
-			Aliases: []config.Alias{{Name: "metricsPromExporterPort", Quiet: true}},
-			Doc:     "gomq's own: port of /metrics, /healthz, /readyz and /debug/pprof; 0 is off. When it is set and taken the broker does not start."},
-		{Name: "httpHost", Field: &o.HTTPHost, Default: "127.0.0.1", Check: checkHost, Tier: 2,
-			Aliases: []config.Alias{{Name: "metricsPromExporterHost", Quiet: true}},
-			Doc:     "gomq's own: address of that port. A Prometheus on another machine needs it set, for example to 0.0.0.0; pprof is then open to that network as well."},
-		{Name: "serverChannelMaxIdleTimeSeconds", Field: &o.ServerChannelMaxIdleTimeSeconds, Default: "120", Unit: "s", Range: "1..", Change: config.Restart, Tier: 2,
-			Doc: "A connection on which nothing moves is closed after this time."},
-		{Name: "serverSocketSndBufSize", Field: &o.ServerSocketSndBufSize, Default: "0", Unit: "B", Range: "0..2147483647", Change: config.Restart, Tier: 2,
-			Aliases: []config.Alias{{Name: "com.rocketmq.remoting.socket.sndbuf.size", Quiet: true}},
-			Doc:     "Send buffer of a socket; 0 leaves it to the kernel."},
-		{Name: "serverSocketRcvBufSize", Field: &o.ServerSocketRcvBufSize, Default: "0", Unit: "B", Range: "0..2147483647", Change: config.Restart, Tier: 2,
-			Aliases: []config.Alias{{Name: "com.rocketmq.remoting.socket.rcvbuf.size", Quiet: true}},
-			Doc:     "Receive buffer of a socket; 0 leaves it to the kernel."},
-	}}
+	}, o.ListenKeys()...)}
 }
 
-// logKeys says what the process writes about itself; gomq's own.
-func logKeys(o *Options) config.Section {
-	return config.Section{Title: "Logging", Doc: "What the process writes to stderr about itself. gomq's own keys; the flags --log-level and --log-format win.", Keys: []config.Key{
-		{Name: "logLevel", Field: &o.LogLevel, Default: "info", Range: "debug | info | warn | error", Env: "GOMQ_LOG_LEVEL", Change: config.Hot, Tier: 2,
-			Doc: "The least level that is written."},
-		{Name: "logFormat", Field: &o.LogFormat, Default: "auto", Range: "auto | console | json", Env: "GOMQ_LOG_FORMAT", Change: config.Restart, Tier: 2,
-			Doc: "auto is console on a terminal and json otherwise."},
-		{Name: "isolateLogEnable", Type: "bool", Default: "false", Change: config.Restart, Tier: 3, Effect: config.NoEffect,
-			Doc: "A log directory for each broker; gomq writes to stderr and leaves files to whoever started it."},
-	}}
-}
+// isolateLog is a key of the original's logging alone.
+var isolateLog = idle("isolateLogEnable", "bool", "false", config.Restart, "A log directory for each broker; gomq writes to stderr and leaves files to whoever started it.")
 
 // topicKeys says what exists without being asked for (config.md section 5).
 func topicKeys(o *Options) config.Section {
@@ -113,15 +84,4 @@ func topicKeys(o *Options) config.Section {
 		{Name: "storeReplyMessageEnable", Field: &o.StoreReplyMessageEnable, Default: "true", Change: config.Hot, Tier: 3, Effect: config.NotYet,
 			Doc: "Store the replies of request-reply calls too."},
 	}}
-}
-
-// checkHost takes what may stand for one host: a name or an address, no port.
-func checkHost(value string) error {
-	if _, err := netip.ParseAddr(value); value == "" || err == nil {
-		return nil
-	}
-	if strings.ContainsAny(value, ":/;, \t") {
-		return errors.New("must be one host name or IP address without a port")
-	}
-	return nil
 }

@@ -155,14 +155,9 @@ func securityKeys(o *Options) config.Section {
 	}}
 }
 
-// limitKeys protects the broker from its clients; gomq's own.
+// limitKeys protects the broker from its clients.
 func limitKeys(o *Options) config.Section {
-	return config.Section{Title: "Limits", Doc: "gomq's own keys: what one client, and all of them together, may take.", Keys: []config.Key{
-		{Name: "maxConnections", Field: &o.MaxConnections, Default: "10000", Range: "1..", Tier: 3, Doc: "Connections at a time, never more than the limit of open files less 256."},
-		{Name: "maxConnectionsPerIP", Field: &o.MaxConnectionsPerIP, Default: "5000", Range: "1..", Tier: 3, Doc: "Connections at a time from one address; loopback is exempt."},
-		{Name: "maxRequestsInFlight", Field: &o.MaxRequestsInFlight, Default: "16384", Range: "1..", Tier: 3, Doc: "Requests of one connection that wait for their answers; more are answered SYSTEM_BUSY."},
-		{Name: "maxOutboundBytes", Field: &o.MaxOutboundBytes, Default: "67108864", Unit: "B", Range: "1048576..", Tier: 3, Doc: "Bytes that wait to be written to one connection; more close it."},
-		{Name: "maxInboundBytes", Field: &o.MaxInboundBytes, Default: "268435456", Unit: "B", Range: "16777216..", Tier: 3, Doc: "Bytes of half-read requests over all connections; more wait their turn."},
+	return o.LimitKeys([]config.Key{
 		{Name: "maxLongPollsPerConnection", Field: &o.MaxLongPollsPerConnection, Default: "16384", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Waiting pulls of one connection; one for each queue is usual."},
 		{Name: "maxSubscriptionsPerConnection", Field: &o.MaxSubscriptionsPerConnection, Default: "1000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Subscriptions that one connection may register."},
 		{Name: "maxTopics", Field: &o.MaxTopics, Default: "50000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics."},
@@ -170,5 +165,5 @@ func limitKeys(o *Options) config.Section {
 		{Name: "maxQueuesPerTopic", Field: &o.MaxQueuesPerTopic, Default: "1024", Range: "1..65536", Change: config.Hot, Tier: 3, Doc: "Queues of one topic."},
 		{Name: "maxNewTopicsPerSecond", Field: &o.MaxNewTopicsPerSecond, Default: "10", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics that one client may make by sending to them, a second."},
 		{Name: "maxNewTopicsBurst", Field: &o.MaxNewTopicsBurst, Default: "100", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics that it may make at once before that rate counts."},
-	}}
+	}...)
 }

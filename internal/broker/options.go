@@ -3,7 +3,7 @@ package broker
 import (
 	"time"
 
-	"gomq/internal/config"
+	"gomq/internal/role"
 )
 
 // Role is brokerRole: what the broker does for its set.
@@ -31,10 +31,7 @@ const (
 // together and holds the defaults, DefaultOptions returns them. The broker
 // reads Options and nothing else.
 type Options struct {
-	// Source is what was read to make these options: the file that
-	// UPDATE_BROKER_CONFIG rewrites and the lines of it that are not fields
-	// here. nil (tests): an update lives until the broker stops.
-	Source *config.Source
+	role.Common
 
 	// Identity: who the broker is and whom it tells.
 
@@ -53,23 +50,10 @@ type Options struct {
 	CompressedRegister              bool          // deflate the registration
 	FetchNamesrvAddrByAddressServer bool
 
-	// Listening: where clients come in.
+	// Listening: beside what both roles have.
 
-	ListenPort                      int    // the VIP port is two below, the HA port one above
-	ListenHost                      string // address to listen on; empty: all interfaces
-	HAListenPort                    int    // always ListenPort+1, as in 4.9
-	FastListenPort                  int    // always ListenPort-2
-	HTTPHost                        string // metrics, health, pprof
-	HTTPPort                        int    // 0: off
-	HTTPPortConfigured              bool   // false: the default port; its being taken is a warning and not fatal
-	ServerChannelMaxIdleTimeSeconds time.Duration
-	ServerSocketSndBufSize          int // bytes, 0: the kernel's choice
-	ServerSocketRcvBufSize          int
-
-	// Logging: what the process says about itself.
-
-	LogLevel  string // debug, info, warn, error
-	LogFormat string // auto, console, json
+	HAListenPort   int // always ListenPort+1, as in 4.9
+	FastListenPort int // always ListenPort-2
 
 	// Topics: what exists without being asked for.
 
@@ -190,17 +174,11 @@ type Options struct {
 
 	// Limits: protect the broker from its clients (gomq's own keys).
 
-	MaxConnections        int
-	MaxConnectionsPerIP   int // loopback exempt
-	MaxRequestsInFlight   int // per connection
-	MaxOutboundBytes      int64
-	MaxInboundBytes       int64 // all connections together
 	MaxTopics             int
 	MaxGroups             int
 	MaxQueuesPerTopic     int32
 	MaxNewTopicsPerSecond int // per client
 	MaxNewTopicsBurst     int
-	ConfigBlackList       []string
 	ACLEnable             bool
 
 	// TLS: who may listen in.

@@ -2,13 +2,9 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +16,7 @@ import (
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
+	"gomq/internal/role/roletest"
 )
 
 // rig is a broker in this process and a client of it.
@@ -35,35 +32,11 @@ type rig struct {
 
 // rigOptions are small and quick: loopback, little files, no nameserver.
 func rigOptions(root string) Options {
-	o := DefaultOptions()
-	o.StorePathRootDir = root
-	o.MappedFileSizeCommitLog, o.MappedFileSizeConsumeQueue = 4<<20, 20*1000
-	o.MaxHashSlotNum, o.MaxIndexNum = 1000, 4000
-	o.ListenHost, o.BrokerIP1, o.BrokerIP2 = "127.0.0.1", "127.0.0.1", "127.0.0.1"
-	o.BrokerName, o.BrokerClusterName = "broker-a", "DefaultCluster"
-	o.NamesrvAddr = nil
-	o.DiskMaxUsedSpaceRatio = 95
-	return o
-}
-
-// freePorts gives a port p that is free together with p-2.
-func freePorts(t testing.TB) int {
-	t.Helper()
-	for range 100 {
-		a, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := a.Addr().(*net.TCPAddr).Port
-		b, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p-2)))
-		a.Close()
-		if err == nil {
-			b.Close()
-			return p
-		}
+	o, problems, err := LoadOptions("", roletest.Broker(root), nil)
+	if err != nil {
+		panic(fmt.Sprint(err, problems))
 	}
-	t.Fatal("no two free ports")
-	return 0
+	return o
 }
 
 // listener is the client's side of what a broker sends unasked.
@@ -111,17 +84,15 @@ func tryStart(t testing.TB, o *Options, reg prometheus.Registerer, with seams) (
 	if with.memory == 0 {
 		with.memory = 8 << 30
 	}
-	for range 20 {
-		o.ListenPort = freePorts(t)
-		o.HAListenPort, o.FastListenPort = o.ListenPort+1, o.ListenPort-2
-		live := NewLive(*o)
-		b, err := start(t.Context(), live, zap.NewNop(), reg, with)
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			return b, live, err
-		}
-	}
-	t.Fatal("no free ports")
-	return nil, nil, nil
+	var b *Broker
+	var live *config.Live[Options]
+	err := roletest.Start(t, func(port int) (err error) {
+		o.ListenPort, o.HAListenPort, o.FastListenPort = port, port+1, port-2
+		live = NewLive(*o)
+		b, err = start(t.Context(), live, zap.NewNop(), reg, with)
+		return err
+	})
+	return b, live, err
 }
 
 // run starts a broker with a client, both ended with the test.

@@ -11,11 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"go.uber.org/zap"
-
 	"gomq/internal/broker/meta"
 	"gomq/internal/message"
-	"gomq/internal/remoting"
 	"gomq/internal/store"
 )
 
@@ -63,17 +60,6 @@ func scheduleTags(levels string) func(topic string) func(message.Record) int64 {
 			return due
 		}
 		return nil
-	}
-}
-
-// remotingOptions are the door's of the broker's.
-func remotingOptions(o *Options, log *zap.Logger, m *remoting.Metrics) remoting.Options {
-	return remoting.Options{
-		Addr:     net.JoinHostPort(o.ListenHost, strconv.Itoa(o.ListenPort)),
-		MaxConns: o.MaxConnections, MaxConnsPerIP: o.MaxConnectionsPerIP, MaxInFlight: o.MaxRequestsInFlight,
-		MaxOutbound: int(o.MaxOutboundBytes), MaxInbound: o.MaxInboundBytes,
-		IdleTimeout: o.ServerChannelMaxIdleTimeSeconds, SendBuffer: o.ServerSocketSndBufSize, ReceiveBuffer: o.ServerSocketRcvBufSize,
-		Log: log, Metrics: m,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gomq/internal/client"
+	"gomq/internal/config"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 )
@@ -226,7 +227,7 @@ func TestRetryAndDeadLetters(t *testing.T) {
 	if len(list) != 2 || string(list[0].Body()) != "dead" || string(list[1].Body()) != "dead too" || string(list[0].Topic()) != "%DLQ%RG" {
 		t.Errorf("dead letters: %d", len(list))
 	}
-	if err := r.live.Load().recheck(); err != nil {
+	if err := config.Refusal(r.live.Load().Finish("")); err != nil {
 		t.Fatal(err)
 	}
 }

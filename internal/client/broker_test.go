@@ -5,18 +5,18 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"gomq/internal/broker"
 	"gomq/internal/client"
+	"gomq/internal/config"
 	"gomq/internal/message"
 	"gomq/internal/namesrv"
 	"gomq/internal/protocol"
+	"gomq/internal/role/roletest"
 )
 
 // cluster starts a nameserver and a broker that registers with it.
@@ -29,43 +29,20 @@ func cluster(t *testing.T) (*namesrv.Server, *broker.Broker) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Stop(context.Background()) })
-	o := broker.DefaultOptions()
-	o.StorePathRootDir = t.TempDir()
-	o.MappedFileSizeCommitLog, o.MappedFileSizeConsumeQueue, o.MaxHashSlotNum, o.MaxIndexNum = 4<<20, 20*1000, 1000, 4000
-	o.ListenHost, o.BrokerIP1, o.BrokerIP2 = "127.0.0.1", "127.0.0.1", "127.0.0.1"
-	o.BrokerName, o.BrokerClusterName, o.NamesrvAddr = "broker-a", "C", []string{ns.Addr()}
-	var failed error
-	for range 20 { // the pair of free ports may be taken by the time it is used
-		o.ListenPort = freePort(t)
-		o.FastListenPort, o.HAListenPort = o.ListenPort-2, o.ListenPort+1
-		b, err := broker.Start(context.Background(), broker.NewLive(o), nil, nil)
-		if err == nil {
-			t.Cleanup(func() { b.Stop(context.Background()) })
-			return ns, b
-		}
-		failed = err
+	o, _, err := broker.LoadOptions("", append(roletest.Broker(t.TempDir()), config.Flag{Key: "namesrvAddr", Value: ns.Addr()}), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal(failed)
-	return nil, nil
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		a, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := a.Addr().(*net.TCPAddr).Port
-		b, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p-2)))
-		a.Close()
-		if err == nil {
-			b.Close()
-			return p
-		}
+	var b *broker.Broker
+	if err := roletest.Start(t, func(port int) (err error) {
+		o.ListenPort, o.HAListenPort, o.FastListenPort = port, port+1, port-2
+		b, err = broker.Start(context.Background(), broker.NewLive(o), nil, nil)
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free ports")
-	return 0
+	t.Cleanup(func() { b.Stop(context.Background()) })
+	return ns, b
 }
 
 func send(t *testing.T, c *client.Client, addr string, h protocol.SendHeader, body []byte) client.Sent {

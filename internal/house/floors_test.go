@@ -23,7 +23,7 @@ var floor = map[string]int{
 	"internal/broker": 30, "internal/namesrv": 30,
 	"internal/broker/meta": 25, "internal/broker/clients": 25, "internal/broker/hold": 25, "internal/broker/delay": 25, "internal/broker/trans": 25,
 
-	"internal/store": 20, "internal/client": 20,
+	"internal/store": 20, "internal/client": 20, "internal/role": 20, "internal/role/roletest": 20,
 
 	"internal/remoting": 10, "internal/ha": 10, "internal/filter": 10, "internal/acl": 10,
 	"internal/store/segment": 10, "internal/store/simdisk": 15,
@@ -62,7 +62,7 @@ var outside = map[string][]string{
 	"github.com/prometheus/client_golang":     {"cmd/gomq", "internal/broker", "internal/namesrv", "internal/remoting", "internal/store", "internal/ha"},
 	"golang.org/x/sys":                        {"internal/store/segment", "internal/bench"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"internal/bench"},
-	"go.uber.org/zap":                         {"cmd/gomq", "internal/bench", "internal/broker", "internal/namesrv", "internal/store", "internal/client", "internal/remoting", "internal/ha", "internal/task"},
+	"go.uber.org/zap":                         {"cmd/gomq", "internal/bench", "internal/broker", "internal/namesrv", "internal/role", "internal/store", "internal/client", "internal/remoting", "internal/ha", "internal/task"},
 }
 
 const module = "gomq/"

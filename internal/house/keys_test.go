@@ -13,14 +13,14 @@ import (
 )
 
 // readFields returns the names that are selected from anything in the files of a
-// room and of the command, other than the files that declare keys.
+// room, of what the roles have in common and of the command, other than the files that declare keys.
 func readFields(t *testing.T, room string) map[string]bool {
 	t.Helper()
 	_, files := sources(t)
 	read := map[string]bool{}
 	for _, f := range files {
 		base := path.Base(f.path)
-		inRoom := path.Dir(f.path) == "internal/"+room && !strings.HasPrefix(base, "keys") && base != "options.go"
+		inRoom := (path.Dir(f.path) == "internal/"+room || path.Dir(f.path) == "internal/role") && !strings.HasPrefix(base, "keys") && base != "options.go"
 		if !inRoom && path.Dir(f.path) != "cmd/gomq" {
 			continue
 		}
@@ -39,6 +39,12 @@ func fieldOf(o any, k *config.Key) string {
 	v := reflect.ValueOf(o).Elem()
 	at := reflect.ValueOf(k.Field).Pointer()
 	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			if name := fieldOf(v.Field(i).Addr().Interface(), k); name != "" {
+				return name
+			}
+			continue
+		}
 		if v.Field(i).CanAddr() && v.Field(i).Addr().Pointer() == at && v.Field(i).Type() == reflect.TypeOf(k.Field).Elem() {
 			return v.Type().Field(i).Name
 		}

@@ -2,100 +2,49 @@ package namesrv
 
 import (
 	"errors"
-	"fmt"
-	"net/netip"
 	"os/user"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"gomq/internal/config"
+	"gomq/internal/role"
 )
 
 // Keys returns the table of a nameserver's keys, bound to o. It changes nothing
 // in o. The keys, their defaults and marks are those of RocketMQ 4.9.8 (config.md
 // sections 7 and 8); those with gomq in their description are gomq's own.
 func Keys(o *Options) *config.Table {
-	return config.NewTable("the nameserver", listenKeys(o), routeKeys(o), fileKeys(o), logKeys(o), securityKeys(o), limitKeys(o), networkOfJava(), laterVersions())
+	return config.NewTable("the nameserver", listenKeys(o), routeKeys(o), fileKeys(o), o.LogKeys(), securityKeys(o), limitKeys(o),
+		config.Section{Title: "Network of the original", Doc: "Accepted so that existing files load.", Keys: role.NetworkOfJava()}, laterVersions())
 }
 
 // DefaultOptions returns what a nameserver has without a file, a flag and an
 // environment. Paths come from the machine.
-func DefaultOptions() Options {
-	o, _, err := LoadOptions("", nil, nil)
-	if err != nil {
-		panic("namesrv: the defaults of the key table are refused: " + err.Error())
-	}
-	return o
-}
+func DefaultOptions() Options { return role.Default(Keys) }
 
 // LoadOptions makes options of the defaults, the environment (getenv may be
 // nil), the properties file (empty: none) and the flags, later ones winning. The
 // problems are what there is to say; an error means that some are fatal or the
 // file cannot be read.
 func LoadOptions(file string, flags []config.Flag, getenv func(string) string) (Options, []config.Problem, error) {
-	var o Options
-	t := Keys(&o)
-	src, problems, err := config.Load(t, file, flags, getenv)
-	if err != nil {
-		return o, problems, err
-	}
-	o.Source = src
-	o.HTTPPortConfigured = t.Given("httpPort")
+	return role.Load(Keys, file, flags, getenv)
+}
+
+// NewLive makes the changeable configuration of a running nameserver.
+func NewLive(o Options) *config.Live[Options] { return role.NewLive(o, Keys) }
+
+// Finish derives what follows from other keys.
+func (o *Options) Finish(file string) []config.Problem {
 	if file != "" {
 		o.ConfigStorePath = file // as in the original: what was loaded is what updates go to
 	}
-	problems = append(problems, o.finish(file)...)
-	return o, problems, config.Refusal(problems)
-}
-
-// finish derives what follows from other keys and checks what one key alone
-// cannot show.
-func (o *Options) finish(file string) []config.Problem {
-	var problems []config.Problem
-	if o.HTTPPort < 0 {
-		o.HTTPPort = o.ListenPort + 20000
-		if o.HTTPPort > 65535 {
-			o.HTTPPort = 0
-			problems = append(problems, config.Problem{Level: config.Note, File: file, Key: "httpPort",
-				Text: fmt.Sprintf("listenPort=%d leaves no default port for metrics and health; set httpPort", o.ListenPort)})
-		}
-	}
-	if o.HTTPPort == o.ListenPort && o.HTTPPort != 0 {
-		problems = append(problems, config.Problem{Level: config.Fatal, File: file, Key: "httpPort", Value: strconv.Itoa(o.HTTPPort), Text: "is the listenPort"})
-	}
-	return problems
-}
-
-// recheck is finish for options that an update has changed while running.
-func (o *Options) recheck() error { return config.Refusal(o.finish("")) }
-
-// NewLive makes the changeable configuration of a running nameserver.
-func NewLive(o Options) *config.Live[Options] {
-	return config.NewLive(o, o.Source, Keys, (*Options).recheck)
+	return o.FinishHTTP(file, o.ListenPort)
 }
 
 func listenKeys(o *Options) config.Section {
-	return config.Section{Title: "Listening", Doc: "Where clients and brokers come in.", Keys: []config.Key{
+	return config.Section{Title: "Listening", Doc: "Where clients and brokers come in.", Keys: append([]config.Key{
 		{Name: "listenPort", Field: &o.ListenPort, Default: "9876", Range: "0..65535", Tier: 1, Important: true,
 			Doc: "Port of the nameserver; 0 lets the system choose one."},
-		{Name: "listenHost", Field: &o.ListenHost, Check: checkHost, Tier: 2, Aliases: []config.Alias{{Name: "bindAddress", Quiet: true}},
-			Doc: "gomq's own: address of this machine to listen on. Empty: all interfaces."},
-		{Name: "httpPort", Field: &o.HTTPPort, Default: "listenPort+20000", Auto: func() string { return "-1" }, Range: "0..65535", Tier: 2,
-			Aliases: []config.Alias{{Name: "metricsPromExporterPort", Quiet: true}},
-			Doc:     "gomq's own: port of /metrics, /healthz, /readyz and /debug/pprof; 0 is off. When it is set and taken the nameserver does not start."},
-		{Name: "httpHost", Field: &o.HTTPHost, Default: "127.0.0.1", Check: checkHost, Tier: 2,
-			Aliases: []config.Alias{{Name: "metricsPromExporterHost", Quiet: true}},
-			Doc:     "gomq's own: address of that port. A Prometheus on another machine needs it set, for example to 0.0.0.0; pprof is then open to that network as well."},
-		{Name: "serverChannelMaxIdleTimeSeconds", Field: &o.ServerChannelMaxIdleTimeSeconds, Default: "120", Unit: "s", Range: "1..", Change: config.Restart, Tier: 2,
-			Doc: "A connection on which nothing moves is closed after this time; brokers registered over it are gone with it."},
-		{Name: "serverSocketSndBufSize", Field: &o.ServerSocketSndBufSize, Default: "0", Unit: "B", Range: "0..2147483647", Change: config.Restart, Tier: 2,
-			Aliases: []config.Alias{{Name: "com.rocketmq.remoting.socket.sndbuf.size", Quiet: true}},
-			Doc:     "Send buffer of a socket; 0 leaves it to the kernel."},
-		{Name: "serverSocketRcvBufSize", Field: &o.ServerSocketRcvBufSize, Default: "0", Unit: "B", Range: "0..2147483647", Change: config.Restart, Tier: 2,
-			Aliases: []config.Alias{{Name: "com.rocketmq.remoting.socket.rcvbuf.size", Quiet: true}},
-			Doc:     "Receive buffer of a socket; 0 leaves it to the kernel."},
-	}}
+	}, o.ListenKeys()...)}
 }
 
 func routeKeys(o *Options) config.Section {
@@ -124,15 +73,6 @@ func fileKeys(o *Options) config.Section {
 	}}
 }
 
-func logKeys(o *Options) config.Section {
-	return config.Section{Title: "Logging", Doc: "What the process writes to stderr about itself. gomq's own keys; the flags --log-level and --log-format win.", Keys: []config.Key{
-		{Name: "logLevel", Field: &o.LogLevel, Default: "info", Range: "debug | info | warn | error", Env: "GOMQ_LOG_LEVEL", Change: config.Hot, Tier: 2,
-			Doc: "The least level that is written."},
-		{Name: "logFormat", Field: &o.LogFormat, Default: "auto", Range: "auto | console | json", Env: "GOMQ_LOG_FORMAT", Change: config.Restart, Tier: 2,
-			Doc: "auto is console on a terminal and json otherwise."},
-	}}
-}
-
 func securityKeys(o *Options) config.Section {
 	later := func(name, kind, def, doc string) config.Key {
 		return config.Key{Name: name, Type: kind, Default: def, Tier: 2, Effect: config.NotYet, Doc: doc}
@@ -157,36 +97,11 @@ func securityKeys(o *Options) config.Section {
 }
 
 func limitKeys(o *Options) config.Section {
-	return config.Section{Title: "Limits", Doc: "gomq's own keys: what one client, and all of them together, may take.", Keys: []config.Key{
-		{Name: "maxConnections", Field: &o.MaxConnections, Default: "10000", Range: "1..", Change: config.Restart, Tier: 3, Doc: "Connections at a time, never more than the limit of open files less 256."},
-		{Name: "maxConnectionsPerIP", Field: &o.MaxConnectionsPerIP, Default: "5000", Range: "1..", Change: config.Restart, Tier: 3, Doc: "Connections at a time from one address; loopback is exempt."},
-		{Name: "maxRequestsInFlight", Field: &o.MaxRequestsInFlight, Default: "16384", Range: "1..", Change: config.Restart, Tier: 3, Doc: "Requests of one connection that wait for their answers; more are answered SYSTEM_BUSY."},
-		{Name: "maxOutboundBytes", Field: &o.MaxOutboundBytes, Default: "67108864", Unit: "B", Range: "1048576..", Change: config.Restart, Tier: 3, Doc: "Bytes that wait to be written to one connection; more close it."},
-		{Name: "maxInboundBytes", Field: &o.MaxInboundBytes, Default: "268435456", Unit: "B", Range: "16777216..", Change: config.Restart, Tier: 3, Doc: "Bytes of half-read requests over all connections; more wait their turn."},
+	return o.LimitKeys([]config.Key{
 		{Name: "maxBrokers", Field: &o.MaxBrokers, Default: "10000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Brokers registered at a time, slaves included; more are refused."},
 		{Name: "maxTopics", Field: &o.MaxTopics, Default: "500000", Range: "1..", Change: config.Hot, Tier: 3, Doc: "Topics known at a time; a registration that would bring more is refused."},
 		{Name: "maxKVConfigBytes", Field: &o.MaxKVConfigBytes, Default: "16777216", Unit: "B", Range: "1024..", Change: config.Hot, Tier: 3, Doc: "Bytes of the KV configuration's keys and values; more are refused."},
-	}}
-}
-
-// networkOfJava are keys of the original's network objects that have nothing to
-// act on here (config.md section 7).
-func networkOfJava() config.Section {
-	n := func(name, kind, def, doc string) config.Key {
-		return config.Key{Name: name, Type: kind, Default: def, Change: config.Restart, Tier: 3, Effect: config.NoEffect, Doc: doc}
-	}
-	return config.Section{Title: "Network of the original", Doc: "Accepted so that existing files load.", Keys: []config.Key{
-		n("serverWorkerThreads", "int", "8", "Threads for coding."),
-		n("serverCallbackExecutorThreads", "int", "0", "Threads for requests without their own."),
-		n("serverSelectorThreads", "int", "3", "Threads for sockets."),
-		n("serverOnewaySemaphoreValue", "int", "256", "One-way calls under way to clients."),
-		n("serverAsyncSemaphoreValue", "int", "64", "Calls under way to clients."),
-		n("serverSocketBacklog", "int", "1024", "Connections that wait to be accepted; gomq takes the system's limit."),
-		n("serverPooledByteBufAllocatorEnable", "bool", "true", "Pooled buffers."),
-		n("useEpollNativeSelector", "bool", "false", "Native epoll."),
-		n("writeBufferHighWaterMark", "int", "0", "Bytes at which a connection stops taking answers; maxOutboundBytes is gomq's."),
-		n("writeBufferLowWaterMark", "int", "0", "Bytes at which it takes them again."),
-	}}
+	}...)
 }
 
 // laterVersions are keys that only 5.x has.
@@ -219,16 +134,6 @@ func homeFile(name string) string {
 		return filepath.Join(u.HomeDir, "namesrv", name)
 	}
 	return filepath.Join("namesrv", name)
-}
-
-func checkHost(value string) error {
-	if _, err := netip.ParseAddr(value); value == "" || err == nil {
-		return nil
-	}
-	if strings.ContainsAny(value, ":/;, \t") {
-		return errors.New("must be one host name or IP address without a port")
-	}
-	return nil
 }
 
 func notEmpty(value string) error {

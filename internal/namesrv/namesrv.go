@@ -10,10 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -71,13 +69,9 @@ func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 }
 
 func doorOptions(o *Options, log *zap.Logger, m *remoting.Metrics) remoting.Options {
-	return remoting.Options{
-		Addr: net.JoinHostPort(o.ListenHost, strconv.Itoa(o.ListenPort)), Listener: o.Listener,
-		MaxConns: o.MaxConnections, MaxConnsPerIP: o.MaxConnectionsPerIP, MaxInFlight: o.MaxRequestsInFlight,
-		MaxOutbound: int(o.MaxOutboundBytes), MaxInbound: o.MaxInboundBytes, IdleTimeout: o.ServerChannelMaxIdleTimeSeconds,
-		SendBuffer: o.ServerSocketSndBufSize, ReceiveBuffer: o.ServerSocketRcvBufSize,
-		Log: log, Metrics: m,
-	}
+	ro := o.Door(log, m)
+	ro.Listener = o.Listener
+	return ro
 }
 
 // explain says what to do about a listener that could not be had.

@@ -246,7 +246,7 @@ func TestOptions(t *testing.T) {
 		"listenPort=9876 ":                "blank",
 		"kvConfigPath=":                   "must name a file",
 		"listenHost=1.2.3.4:5":            "without a port",
-		"httpPort=9876":                   "is the listenPort",
+		"httpPort=9876":                   "is needed for listenPort",
 		"orderMessageEnable=yes":          "neither true nor false",
 		"listenPort=0\nhttpPort=0\nx=1":   "",
 		"listenPort=60000":                "",
