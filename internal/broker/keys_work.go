@@ -26,10 +26,10 @@ func replicationKeys(o *Options) config.Section {
 			Doc: "gomq's own: addresses or networks of slaves that count for SYNC_MASTER without being registered, with ; between them."},
 		{Name: "haRepairWaitSeconds", Field: &o.HARepairWaitSeconds, Default: "30", Unit: "s", Range: "0..86400", Change: config.Restart, Tier: 2, Effect: config.NotYet,
 			Doc: "gomq's own: how long a master that was killed waits, before it opens, for a slave that has the end of its log. 0: not at all."},
-		{Name: "slaveReadEnable", Field: &o.SlaveReadEnable, Default: "false", Change: config.Hot, Tier: 2, Effect: config.NotYet,
-			Doc: "Suggest a slave to consumers that lag far behind."},
-		{Name: "offsetCheckInSlave", Field: &o.OffsetCheckInSlave, Default: "false", Change: config.Hot, Tier: 3, Effect: config.NotYet,
-			Doc: "A slave corrects out of range offsets itself."},
+		{Name: "slaveReadEnable", Field: &o.SlaveReadEnable, Default: "false", Change: config.Hot, Tier: 2,
+			Doc: "Suggest a slave to consumers that lag behind what the master has in memory (accessMessageInMemoryMaxRatio): that of the group's whichBrokerWhenConsumeSlowly; others its brokerId."},
+		{Name: "offsetCheckInSlave", Field: &o.OffsetCheckInSlave, Default: "false", Change: config.Hot, Tier: 3,
+			Doc: "A slave corrects offsets that are out of its range; false: it leaves them to the master, which may have more."},
 	}}
 }
 

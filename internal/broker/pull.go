@@ -93,12 +93,12 @@ func (p *puller) run(r *reading, d *desk, c *remoting.Call, cold bool) bool {
 		return false
 	}
 	defer r.res.View.Release()
-	if h.SysFlag&protocol.PullCommit != 0 {
+	if h.SysFlag&protocol.PullCommit != 0 && o.BrokerRole != Slave {
 		if err := p.offsets.Commit(h.Topic, h.Group, h.QueueID, h.CommitOffset); err != nil {
 			p.log.Warn("the offset that came with a pull was not kept", zap.Error(err))
 		}
 	}
-	if h.SysFlag&protocol.PullSuspend != 0 && pullCode(r.res.Status, w.offset) == protocol.PullNotFound && p.park(&w, r, d, c, cold, o) {
+	if h.SysFlag&protocol.PullSuspend != 0 && mayCome(r.res.Status, w.offset, o) && p.park(&w, r, d, c, cold, o) {
 		return true
 	}
 	p.answer(r, &w, c, o)
@@ -216,6 +216,50 @@ func pullCode(s store.GetStatus, offset int64) int32 {
 	return protocol.PullOffsetMoved
 }
 
+// mayCome says whether what the pull asks for may come later. On a slave that is
+// also what lies beyond its end: the master may have it already. The original
+// answers such a pull at once, and its consumer asks again at once.
+func mayCome(s store.GetStatus, offset int64, o *Options) bool {
+	if pullCode(s, offset) == protocol.PullNotFound {
+		return true
+	}
+	return sendsBack(o) && (s == store.OffsetOverflowBadly || s == store.NoMessageInQueue)
+}
+
+// sendsBack says whether consumers whose offset is out of range are left as they
+// are: their master knows better than this slave (behaviour.md 5.2).
+func sendsBack(o *Options) bool { return o.BrokerRole == Slave && !o.OffsetCheckInSlave }
+
+// placed is the code and the next offset that a pull at offset is told.
+func placed(res *store.GetResult, offset int64, o *Options) (code int32, next int64) {
+	code, next = pullCode(res.Status, offset), res.Next
+	if !sendsBack(o) {
+		return code, next
+	}
+	switch res.Status {
+	case store.NoMessageInQueue, store.NoMatchedQueue, store.OffsetTooSmall, store.OffsetOverflowOne, store.OffsetOverflowBadly:
+		next = offset
+	}
+	if code == protocol.PullOffsetMoved {
+		code = protocol.PullRetryImmediately
+	}
+	return code, next
+}
+
+// suggested is the broker of the set that the consumer is to ask next: the master,
+// or with slaveReadEnable what the group's configuration says.
+func suggested(res *store.GetResult, w *want, o *Options) int64 {
+	switch {
+	case sendsBack(o) && pullCode(res.Status, w.offset) == protocol.PullOffsetMoved:
+		return w.group.BrokerID
+	case !o.SlaveReadEnable:
+		return 0
+	case res.OnDisk:
+		return w.group.WhichBrokerWhenConsumeSlowly
+	}
+	return w.group.BrokerID
+}
+
 // pullBody is the records of an answer.
 type pullBody struct{ res *store.GetResult }
 
@@ -233,14 +277,8 @@ type answerer interface {
 // answer sends what was read.
 func (p *puller) answer(r *reading, w *want, to answerer, o *Options) {
 	res := &r.res
-	code := pullCode(res.Status, w.offset)
-	r.reply = protocol.PullReply{NextBeginOffset: res.Next, MinOffset: res.Min, MaxOffset: res.Max}
-	if o.SlaveReadEnable {
-		r.reply.SuggestWhichBrokerID = w.group.BrokerID
-		if res.OnDisk {
-			r.reply.SuggestWhichBrokerID = w.group.WhichBrokerWhenConsumeSlowly
-		}
-	}
+	code, next := placed(res, w.offset, o)
+	r.reply = protocol.PullReply{NextBeginOffset: next, MinOffset: res.Min, MaxOffset: res.Max, SuggestWhichBrokerID: suggested(res, w, o)}
 	resp := remoting.Response{Code: code, Remark: res.Status.String(), Header: &r.reply}
 	if code != protocol.Success {
 		p.stats.miss()
