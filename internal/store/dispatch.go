@@ -69,11 +69,13 @@ type census struct {
 	entries int64 // sum of their ends
 }
 
-func (c *census) add(off int64) {
-	if off == 0 {
+// add counts the entry at off of a queue that ended at end. Where the log lacks
+// some (a slave's may begin in the middle of a queue), their places count.
+func (c *census) add(end, off int64) {
+	if end == 0 {
 		c.queues++
 	}
-	c.entries++
+	c.entries += off + 1 - end
 }
 
 func (c *census) drop(q *Queue) {
@@ -89,7 +91,11 @@ func (h *handover) note(q *Queue, off int64) {
 	if q.gone.Load() {
 		return
 	}
-	h.count.add(off)
+	end := q.max.Load()
+	h.count.add(end, off)
+	if end == 0 && off > 0 {
+		q.min.Store(off)
+	}
 	if !q.dirty {
 		q.dirty, q.dirtyMin = true, off
 		h.dirty = append(h.dirty, q)

@@ -124,15 +124,25 @@ func (s *Store) dropQueues(topic string) error {
 	l := t.topics[topic]
 	delete(t.topics, topic)
 	t.mu.Unlock()
+	s.forget(l)
+	if err := s.fs.RemoveAll(s.topicDir(topic)); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(s.o.ConsumeQueueDir)
+}
+
+// forget ends queues that are not in the table any more; nil ones are passed over.
+// Held: the put lock.
+func (s *Store) forget(list []*Queue) {
 	s.hand.mu.Lock()
-	for _, q := range l {
+	for _, q := range list {
 		if q != nil {
 			q.gone.Store(true)
 			s.hand.count.drop(q)
 		}
 	}
 	s.hand.mu.Unlock()
-	for _, q := range l {
+	for _, q := range list {
 		if q == nil {
 			continue
 		}
@@ -142,10 +152,6 @@ func (s *Store) dropQueues(topic string) error {
 			f.Close()
 		}
 	}
-	if err := s.fs.RemoveAll(s.topicDir(topic)); err != nil {
-		return err
-	}
-	return s.fs.SyncDir(s.o.ConsumeQueueDir)
 }
 
 // loadQueues finds the queues on the disk. The size that most of them have wins

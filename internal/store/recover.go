@@ -61,6 +61,7 @@ func (s *Store) load(ctx context.Context) (err error) {
 		return err
 	}
 	r.clean = err != nil
+	s.clean = r.clean
 	if err := s.openLog(); err != nil {
 		return err
 	}
@@ -75,6 +76,9 @@ func (s *Store) load(ctx context.Context) (err error) {
 		return err
 	}
 	r.ck = s.checkpoint.now
+	if r.own && r.ck.last < 0 && r.ck.log == r.ck.start && r.ck.log != s.log.Start() {
+		r.own = false // it speaks of an empty log, which was begun elsewhere or not at all
+	}
 	if s.index, err = openIndex(s.fs, s.o.IndexDir, s.o.MaxHashSlots, s.o.MaxIndexEntries, s.o.Now, s.zlog); err != nil {
 		return err
 	}
@@ -481,7 +485,8 @@ func (r *recovery) restore() error {
 // be taken for records once the log has grown up to them.
 func (r *recovery) cut() error {
 	s := r.s
-	if err := s.log.Truncate(r.end); err != nil {
+	// The first file stays also when it holds nothing: it says where the log begins.
+	if err := s.log.Truncate(max(r.end, s.log.Start()+1)); err != nil {
 		return err
 	}
 	f := s.log.Find(r.end)

@@ -42,6 +42,7 @@ type Store struct {
 	unlock      func() error
 	hotLog      int64 // hotBytes; a test may want everything to be cold
 	hotQueue    int64 // hotEntries
+	clean       bool  // it had been closed when it was opened
 
 	// Appended, Durable, Dispatched and Indexed are log offsets that rise: what is
 	// in the log, what is on the disk, what readers see, what is found by key.
@@ -61,6 +62,7 @@ type Store struct {
 	ahead      *segment.Ahead
 	queueFiles *segment.Options
 	queues     queueTable
+	raw        rawBatch // guarded by put
 	index      *index
 	hand       handover
 	shower     shower
@@ -328,7 +330,7 @@ func (s *Store) finish() error {
 	if err := s.ahead.Close(); err != nil {
 		return err
 	}
-	if err := s.log.Truncate(s.Appended.Load()); err != nil {
+	if err := s.log.Truncate(max(s.Appended.Load(), s.log.Start()+1)); err != nil {
 		return err
 	}
 	if err := s.saveCheckpoint(ctx, true); err != nil {

@@ -84,6 +84,29 @@ func (a *Ahead) Take() (*File, error) {
 	return f, nil
 }
 
+// Restart removes all files of the list and makes the first one anew, which
+// begins at base. Nobody may use the files. After an error the list may be empty.
+func (a *Ahead) Restart(base int64) (*File, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f := a.next; f != nil {
+		a.next = nil
+		if err := a.l.Discard(f); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.l.Truncate(0); err != nil {
+		return nil, err
+	}
+	f, err := a.l.Create(base, true, 0)
+	if err != nil {
+		return nil, err
+	}
+	a.l.Add(f)
+	a.Wish()
+	return f, nil
+}
+
 // Close removes a file that was made and not taken.
 func (a *Ahead) Close() error {
 	a.mu.Lock()
