@@ -34,8 +34,9 @@ type File struct {
 
 	mu   sync.Mutex // guards the rest, and the steps of refs from and to 0
 	m    Mapping
-	data []byte // of m; may be read by who has acquired the file
-	h    Handle // open for writing, nil if not
+	data []byte    // of m; may be read by who has acquired the file
+	seen residency // of m, as data
+	h    Handle    // open for writing, nil if not
 	gone bool
 }
 
@@ -104,7 +105,7 @@ func (f *File) acquireSlow() error {
 	if f.l.o.Random {
 		m.Random() // only advice; without it the mapping works as well
 	}
-	f.m, f.data = m, m.Bytes()
+	f.m, f.data, f.seen = m, m.Bytes(), newResidency(f.l.o.Size)
 	f.used.Store(true)
 	f.l.o.Maps.add(f)
 	f.refs.Store(2)
@@ -133,7 +134,7 @@ func (f *File) evict() bool {
 		return false
 	}
 	m := f.m
-	f.m, f.data = nil, nil
+	f.m, f.data, f.seen = nil, nil, residency{}
 	m.Unmap() // it can only fail for a bad address
 	return true
 }
@@ -144,7 +145,7 @@ func (f *File) unmap() {
 		return
 	}
 	m := f.m
-	f.m, f.data = nil, nil
+	f.m, f.data, f.seen = nil, nil, residency{}
 	f.l.o.Maps.remove(f)
 	m.Unmap()
 }
@@ -174,8 +175,11 @@ func (f *File) close() { f.drop() }
 func (f *File) Bytes() []byte { return f.data }
 
 // Resident says whether [from, to) of the endless file, which must lie in this
-// file, can be read without waiting for the disk. Only for who has acquired it.
-func (f *File) Resident(from, to int64) bool { return f.m.Resident(from-f.base, to-from) }
+// file, can be read without waiting for the disk; it may be what was true 200 ms
+// ago. Only for who has acquired it.
+func (f *File) Resident(from, to int64) bool {
+	return f.seen.covers(f.m, f.l.o.Size, from-f.base, to-from)
+}
 
 // WillNeed asks the system to read [from, to) ahead. Only for who has acquired it.
 func (f *File) WillNeed(from, to int64) { f.m.WillNeed(from-f.base, min(to, f.End())-from) }
@@ -299,12 +303,16 @@ func (f *File) Zero(from, to int64) error {
 // offset from on, so that what is read next is what the disk holds: after a
 // failed sync the two may differ.
 func (f *File) Refresh(from int64) error {
-	return f.opened(os.O_RDWR, func(h Handle) error {
+	err := f.opened(os.O_RDWR, func(h Handle) error {
 		if err := h.Sync(); err != nil {
 			return err
 		}
 		return h.DropCache(from-f.base, f.End()-from)
 	})
+	f.mu.Lock()
+	f.seen.forget()
+	f.mu.Unlock()
+	return err
 }
 
 // Stat describes the file.

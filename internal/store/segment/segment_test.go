@@ -376,3 +376,46 @@ func TestLockExcludesASecondHolder(t *testing.T) {
 		l.Close()
 	}
 }
+
+// asked is a mapping that counts questions and has what it is told in memory.
+type asked struct {
+	Mapping
+	n    int
+	cold int64 // of this page; -1 = all is there
+}
+
+func (a *asked) Resident(off, n int64) bool {
+	a.n++
+	return a.cold < off || a.cold >= off+n
+}
+
+func TestResidencyIsRemembered(t *testing.T) {
+	const size = 3<<20 + 512
+	r, m := newResidency(size), &asked{cold: 1<<20 + 4096}
+	ask := func(off, n int64) (bool, int) {
+		m.n = 0
+		return r.covers(m, size, off, n), m.n
+	}
+	for range 5 {
+		if ok, n := ask(100, 4096); !ok || n > 1 {
+			t.Errorf("all of the part is there: %v after %d questions", ok, n)
+		}
+	}
+	if ok, _ := ask(1<<20, 8192); ok {
+		t.Error("a missing page was not noticed")
+	}
+	if ok, _ := ask(1<<20+8192, 4096); !ok {
+		t.Error("what is there beside the missing page counts as missing")
+	}
+	if ok, _ := ask(0, size); ok {
+		t.Error("the missing page lies within")
+	}
+	if ok, _ := ask(3<<20, 512); !ok {
+		t.Error("the last part, which is short")
+	}
+	m.cold = 0
+	r.forget()
+	if ok, n := ask(0, 512); ok || n == 0 {
+		t.Error("not asked after forget")
+	}
+}
