@@ -158,6 +158,13 @@ func classes(t testing.TB, version string) string {
 	if !hasLite(version) {
 		sources = slices.DeleteFunc(sources, func(s string) bool { return filepath.Base(s) == "LitePulling.java" })
 	}
+	return compiled(t, "java-classes-"+version, lib, sources)
+}
+
+// compiled returns the directory with the classes of sources, compiled against the
+// jars of lib. Its name is kept apart by what the sources say.
+func compiled(t testing.TB, name, lib string, sources []string) string {
+	t.Helper()
 	var all []byte
 	for _, s := range sources {
 		text, err := os.ReadFile(s)
@@ -166,8 +173,7 @@ func classes(t testing.TB, version string) string {
 		}
 		all = append(all, text...)
 	}
-	name := "java-classes-" + version + "-" + digest(all)
-	return cached(t, name, func(dir string) error {
+	return cached(t, name+"-"+digest(all), func(dir string) error {
 		args := append([]string{"-nowarn", "-proc:none", "-d", dir, "-cp", lib + "/*"}, sources...)
 		if out, err := exec.Command("javac", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("javac: %w\n%s", err, out)
