@@ -207,7 +207,7 @@ func requestHeader(code int32) Header {
 	case GetConsumeStats:
 		return &ConsumeStatsHeader{}
 	}
-	return nil
+	return relayHeader(code)
 }
 
 func TestGoldenRequestHeaders(t *testing.T) {

@@ -51,11 +51,12 @@ type Conn struct {
 
 	calls  sync.Mutex
 	opaque int32
-	wait   map[int32]chan *protocol.Command // nil once closed
+	wait   map[int32]waiting // nil once closed
+	asked  atomic.Int32      // of wait, those with a deadline; what the sweeper looks at
 }
 
 func newConn(h *hub, nc net.Conn, handler Handler) *Conn {
-	c := &Conn{hub: h, nc: nc, handler: handler, id: h.ids.Add(1), done: make(chan struct{}), wait: map[int32]chan *protocol.Command{}}
+	c := &Conn{hub: h, nc: nc, handler: handler, id: h.ids.Add(1), done: make(chan struct{}), wait: map[int32]waiting{}}
 	c.turn.Conn = c
 	c.remote, c.local = addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr())
 	if _, ok := nc.(*net.TCPConn); ok {
@@ -115,11 +116,12 @@ func (c *Conn) Close(err error) {
 	close(c.done)
 	c.nc.Close()
 	c.calls.Lock()
-	for _, w := range c.wait {
-		close(w)
-	}
+	left := c.wait
 	c.wait = nil
 	c.calls.Unlock()
+	for _, w := range left {
+		c.told(w, nil, err)
+	}
 }
 
 // readLoop is the reader goroutine: one Turn a read, until the connection ends.

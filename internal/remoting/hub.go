@@ -129,7 +129,8 @@ func (h *hub) all() []*Conn {
 	return cs
 }
 
-// sweepLoop advances the clock and ends connections that take too long. When
+// sweepLoop advances the clock, ends connections that take too long and calls
+// whose time is over. When
 // ctx, the owner's, ends, everything is closed at once.
 func (h *hub) sweepLoop(ctx, stop context.Context, ended func()) {
 	t := time.NewTicker(h.o.Sweep)
@@ -159,7 +160,9 @@ func (h *hub) sweep(now int64) {
 		if err, cause := c.overdue(now); err != nil {
 			h.refuse(cause)
 			c.Close(err)
+			continue
 		}
+		c.silent(now)
 	}
 }
 

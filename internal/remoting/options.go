@@ -119,5 +119,6 @@ var (
 	ErrWriteTimeout = errors.New("the peer does not read its answers")
 	ErrOutbound     = errors.New("too many bytes wait to be written")
 	ErrTooManyCalls = errors.New("too many calls wait for the peer's answer")
+	ErrNoAnswer     = errors.New("no answer in time")
 	ErrPanic        = errors.New("a request panicked at the end of its turn")
 )

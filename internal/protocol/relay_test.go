@@ -1,0 +1,72 @@
+package protocol
+
+import (
+	"reflect"
+	"testing"
+)
+
+// relayHeader is requestHeader for what brokers pass on to clients.
+func relayHeader(code int32) Header {
+	switch code {
+	case GetConsumerRunningInfo, ConsumeMessageDirectly:
+		return &RelayHeader{}
+	case InvokeResetOffset, ResetConsumerOffset:
+		return &ResetHeader{}
+	case InvokeClientStatus, GetClientStatus:
+		return &StatusHeader{}
+	case QueryConsumeTimeSpan:
+		return &GroupTopicHeader{}
+	case CloneGroupOffset:
+		return &CloneHeader{}
+	case QueryCorrectionOffset:
+		return &CorrectionHeader{}
+	}
+	return nil
+}
+
+// clientStatus is the body of the answer to 221, which gomq only reads.
+type clientStatus struct{ ResetBody }
+
+func (c clientStatus) Append(dst []byte) []byte {
+	w := writer{b: dst}
+	w.open('{')
+	w.key("consumerTable")
+	w.open('{')
+	w.end()
+	w.key("messageQueueTable")
+	w.queueOffsets(c.ResetBody)
+	w.end()
+	return w.b
+}
+
+func init() {
+	bodyCodecs["220"] = codecOf("reset", ParseResetBody)
+	bodyCodecs["222-resp"] = codecOf("reset", ParseResetBody)
+	bodyCodecs["221-resp"] = codecOf("client status", func(b []byte) (clientStatus, error) { s, err := ParseClientStatus(b); return clientStatus{s}, err })
+	bodyCodecs["223-resp"] = codecOf("consumer status", ParseConsumerStatus)
+	bodyCodecs["308-resp"] = codecOf("corrections", ParseCorrections)
+}
+
+// Go clients take the body of 220 apart as text; C++ clients read a list.
+func TestResetBodies(t *testing.T) {
+	b := ResetBody{{Queue: MessageQueue{"T", "broker-a", 0}, Offset: 123}, {Queue: MessageQueue{"T", "broker-a", 1}}}
+	java := `{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:123,{"brokerName":"broker-a","queueId":1,"topic":"T"}:0}}`
+	if got := string(b.Append(nil)); got != java {
+		t.Errorf("for Java and Go\n%s, want\n%s", got, java)
+	}
+	c := `{"offsetTable":[{"brokerName":"broker-a","offset":123,"queueId":0,"topic":"T"},{"brokerName":"broker-a","offset":0,"queueId":1,"topic":"T"}]}`
+	if got := string(b.AppendForC(nil)); got != c {
+		t.Errorf("for C++\n%s, want\n%s", got, c)
+	}
+	// What a Go client answers to 221 has blanks and quoted keys in some versions.
+	for _, text := range []string{`{"messageQueueTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:123}}`,
+		`{ "messageQueueTable": { {"topic":"T", "brokerName":"broker-a", "queueId":0} : 123 } }`} {
+		got, err := ParseClientStatus([]byte(text))
+		if err != nil || !reflect.DeepEqual(got, b[:1]) {
+			t.Errorf("%s: %v %v", text, got, err)
+		}
+	}
+	if _, err := ParseClientStatus([]byte(`{"messageQueueTable":{7:8}}`)); err == nil {
+		t.Error("a key that is no queue was taken")
+	}
+}
