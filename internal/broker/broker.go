@@ -57,6 +57,7 @@ type Broker struct {
 	locks       *lockDesk
 	topicAdmin  *topicDesk
 	groupAdmin  *groupDesk
+	relay       *relayDesk
 	brokerAdmin *brokerDesk
 
 	stopOnce sync.Once
@@ -199,6 +200,7 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	b.query = &queryDesk{live: b.live, log: b.log, store: b.store}
 	b.clients = &clientDesk{live: b.live, log: b.log, topics: b.topics, groups: b.groups, producers: b.producers, consumers: b.consumers,
 		create: create, notify: &notifier{log: b.log}, now: b.with.now}
+	b.relay = &relayDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, notify: b.clients.notify, wait: clientWait}
 	b.locks = newLockDesk(b.with.now)
 	b.topicAdmin = &topicDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, names: b.names, pulls: b.pull, stats: b.stats}
 	b.groupAdmin = &groupDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, producers: b.producers, consumers: b.consumers, stats: b.stats}

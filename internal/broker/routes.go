@@ -36,15 +36,17 @@ const (
 )
 
 // route is a row of the table of requests: what a code means and who serves it.
-// Exactly one of the three handlers is set: turn stages into the Turn or answers
-// by itself, ask gives the answer, none says why there is none yet. differs says,
-// for docs/COMPAT.md, how what is served is not as in 4.9; empty: it is the same.
+// Exactly one of the four handlers is set: turn stages into the Turn or answers
+// by itself, ask gives the answer, late runs in a lane and answers some time or
+// gives an error to be answered, none says why there is none yet. differs says, for
+// docs/COMPAT.md, how what is served is not as in 4.9; empty: it is the same.
 type route struct {
 	code    int32
 	lane    lane
 	perm    permission
 	turn    func(d *desk, c *remoting.Call)
 	ask     func(c *remoting.Call) (remoting.Response, error)
+	late    func(c *remoting.Call) error
 	none    string
 	differs string
 }
@@ -102,6 +104,14 @@ func (b *Broker) routes() []route {
 		{code: protocol.GetBrokerConfig, lane: adminLane, ask: b.brokerAdmin.getConfig, differs: "secrets are hidden; gomq's own keys are there too"},
 		{code: protocol.GetBrokerRuntimeInfo, lane: adminLane, ask: b.brokerAdmin.runtimeInfo},
 
+		{code: protocol.InvokeResetOffset, lane: adminLane, ask: b.relay.reset, differs: "the body is that of each client's language; queueId and offset of 5.x count"},
+		{code: protocol.InvokeClientStatus, lane: adminLane, late: b.relay.status, differs: "asks all clients at once"},
+		{code: protocol.QueryConsumeTimeSpan, lane: adminLane, ask: b.groupAdmin.timeSpans, differs: "a queue without an offset counts from its first message"},
+		{code: protocol.GetConsumerRunningInfo, lane: queryLane, late: b.relay.runningInfo, differs: "the administrator's signature is not passed on"},
+		{code: protocol.QueryCorrectionOffset, lane: adminLane, ask: b.groupAdmin.corrections, differs: "filterGroups deletes nothing; compareGroup counts"},
+		{code: protocol.ConsumeMessageDirectly, lane: queryLane, late: b.relay.consumeDirectly, differs: "likewise"},
+		{code: protocol.CloneGroupOffset, lane: adminLane, ask: b.groupAdmin.clone, differs: "without a topic it copies those of all topics"},
+
 		{code: protocol.ConsumerSendMsgBack, perm: groupSub, none: "the consumer then sends the message to its retry topic itself"},
 		{code: protocol.EndTransaction, none: "transactions"},
 		{code: protocol.GetAllDelayOffset, none: "delayed messages and replication"},
@@ -109,14 +119,7 @@ func (b *Broker) routes() []route {
 		{code: 51, perm: admin, none: "access control"},
 		{code: 52, none: "access control"},
 		{code: 53, perm: admin, none: "access control"},
-		{code: 222, none: "resetting the offsets of connected consumers"},
-		{code: 223, none: "asking connected consumers"},
-		{code: 303, none: "time spans of consumption"},
 		{code: 306, none: "cleaning on request; expired queues are cleaned by themselves"},
-		{code: 307, none: "asking connected consumers"},
-		{code: 308, none: "correction of offsets"},
-		{code: 309, none: "asking connected consumers"},
-		{code: 314, none: "cloning of offsets"},
 		{code: 315, none: "statistics by name; see /metrics"},
 		{code: 316, none: "cleaning on request"},
 		{code: 317, none: "statistics of all groups at once; ask for each (208)"},
@@ -204,8 +207,14 @@ func (b *Broker) Request(t *remoting.Turn, c *remoting.Call) {
 	}
 }
 
-// ask runs a handler that gives the answer.
+// ask runs a handler that gives the answer, or one that answers late.
 func (b *Broker) ask(r *route, c *remoting.Call) {
+	if r.late != nil {
+		if err := r.late(c); err != nil {
+			c.Answer(errorResponse(b.log, err))
+		}
+		return
+	}
 	resp, err := r.ask(c)
 	if err != nil {
 		resp = errorResponse(b.log, err)
@@ -244,7 +253,7 @@ type Request struct {
 // Requests is the table of requests, by code.
 func Requests() []Request {
 	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{},
-		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, brokerAdmin: &brokerDesk{}}
+		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, relay: &relayDesk{}, brokerAdmin: &brokerDesk{}}
 	var out []Request
 	for _, r := range b.routes() {
 		out = append(out, Request{Code: r.code, Name: protocol.RequestName(r.code), Lane: r.lane.String(), Permission: string(r.perm), NotYet: r.none, Differs: r.differs})

@@ -1,5 +1,10 @@
 package protocol
 
+import (
+	"fmt"
+	"time"
+)
+
 // RelayHeader is the header of the requests that a broker passes on to a consumer:
 // GET_CONSUMER_RUNNING_INFO (307) and, with MsgID, CONSUME_MESSAGE_DIRECTLY (309).
 // What else they carry is the consumer's business.
@@ -253,4 +258,78 @@ func (h *CorrectionHeader) Fields(f *Fields) {
 	f.String("compareGroup", &h.Compare, true)
 	f.String("topic", &h.Topic, true)
 	f.String("filterGroups", &h.Without, false)
+}
+
+// TimeSpan is one queue of TimeSpans: times of its messages in ms, -1 without one.
+type TimeSpan struct {
+	Queue    MessageQueue
+	Min, Max int64 // of the first and the last message
+	Consumed int64 // of the last one that the group has consumed
+	Delay    int64 // age in ms of the next one; 0 when there is none
+}
+
+// TimeSpans is the body of the answer to 303.
+type TimeSpans []TimeSpan
+
+// ParseTimeSpans reads the body of the answer to 303.
+func ParseTimeSpans(body []byte) (TimeSpans, error) {
+	var t TimeSpans
+	err := readBody("time spans", body, func(r *reader) {
+		r.bean(func(name []byte) {
+			if string(name) == "consumetimespanset" {
+				r.list(func() { t = append(t, r.timeSpan()) })
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (r *reader) timeSpan() (s TimeSpan) {
+	r.bean(func(name []byte) {
+		switch string(name) {
+		case "messagequeue":
+			r.queue(&s.Queue)
+		case "mintimestamp":
+			r.int64(&s.Min)
+		case "maxtimestamp":
+			r.int64(&s.Max)
+		case "consumetimestamp":
+			r.int64(&s.Consumed)
+		case "delaytime":
+			r.int64(&s.Delay)
+		}
+	})
+	return s
+}
+
+// Append appends the body in the order given. Beside each time stands its text in
+// the local zone, which readers ignore.
+func (t TimeSpans) Append(dst []byte) []byte {
+	w := writer{b: dst}
+	when := func(name string, ms int64) {
+		w.int(name, ms)
+		at := time.UnixMilli(ms)
+		w.str(name+"Str", at.Format("2006-01-02#15:04:05:")+fmt.Sprintf("%03d", at.Nanosecond()/1e6))
+	}
+	w.open('{')
+	w.key("consumeTimeSpanSet")
+	w.open('[')
+	for i := range t {
+		s := &t[i]
+		w.item()
+		w.open('{')
+		when("consumeTimeStamp", s.Consumed)
+		w.int("delayTime", s.Delay)
+		when("maxTimeStamp", s.Max)
+		w.key("messageQueue")
+		w.queue(&s.Queue)
+		when("minTimeStamp", s.Min)
+		w.end()
+	}
+	w.endList()
+	w.end()
+	return w.b
 }

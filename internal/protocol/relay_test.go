@@ -3,6 +3,7 @@ package protocol
 import (
 	"reflect"
 	"testing"
+	"time"
 )
 
 // relayHeader is requestHeader for what brokers pass on to clients.
@@ -40,10 +41,12 @@ func (c clientStatus) Append(dst []byte) []byte {
 }
 
 func init() {
+	time.Local = time.UTC // as where the bodies of 303, which hold local time, were recorded
 	bodyCodecs["220"] = codecOf("reset", ParseResetBody)
 	bodyCodecs["222-resp"] = codecOf("reset", ParseResetBody)
 	bodyCodecs["221-resp"] = codecOf("client status", func(b []byte) (clientStatus, error) { s, err := ParseClientStatus(b); return clientStatus{s}, err })
 	bodyCodecs["223-resp"] = codecOf("consumer status", ParseConsumerStatus)
+	bodyCodecs["303-resp"] = codecOf("time spans", ParseTimeSpans)
 	bodyCodecs["308-resp"] = codecOf("corrections", ParseCorrections)
 }
 

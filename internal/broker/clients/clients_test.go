@@ -157,3 +157,19 @@ func TestLeaveElsewhere(t *testing.T) {
 		t.Errorf("members %v", ids)
 	}
 }
+
+// A client is found by its id; of two connections with one id the later counts.
+func TestFind(t *testing.T) {
+	c := NewConsumers[int]()
+	hear(t, c, cl(1, "a", 0), beat("T"))
+	hear(t, c, cl(2, "b", 0), beat("T"))
+	hear(t, c, cl(3, "a", 0), beat("T"))
+	for _, want := range []struct {
+		group, id string
+		conn      int
+	}{{"g", "a", 3}, {"g", "b", 2}, {"g", "x", 0}, {"h", "a", 0}} {
+		if got, ok := c.Find(want.group, want.id); got.Conn != want.conn || ok != (want.conn != 0) {
+			t.Errorf("%s of %s: %+v %v", want.id, want.group, got, ok)
+		}
+	}
+}

@@ -286,6 +286,21 @@ func (t *Consumers[C]) Group(name string) (out Group[C], ok bool) {
 	return out, true
 }
 
+// Find is the client of a group with that id, the one that came last when there
+// are several.
+func (t *Consumers[C]) Find(name, id string) (c Client[C], ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if g := t.groups[name]; g != nil {
+		for _, m := range g.members {
+			if m.ID == id {
+				c, ok = m.Client, true
+			}
+		}
+	}
+	return c, ok
+}
+
 // Names are the groups with a connected client.
 func (t *Consumers[C]) Names() []string {
 	t.mu.RLock()
