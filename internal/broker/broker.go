@@ -58,6 +58,7 @@ type Broker struct {
 	topicAdmin  *topicDesk
 	groupAdmin  *groupDesk
 	relay       *relayDesk
+	reply       *replyDesk
 	brokerAdmin *brokerDesk
 
 	stopOnce sync.Once
@@ -138,6 +139,7 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	}
 	metrics := remoting.NewMetrics(reg)
 	ro := o.Door(b.log, metrics)
+	ro.MaxCalls = maxAskedOfOne
 	b.outward = client.New(context.WithoutCancel(ctx), client.Options{Timeout: o.RegisterBrokerTimeoutMills, Remoting: remoting.Options{Log: b.log}, Log: b.log})
 	b.names = newRegistrar(ctx, b.live, b.log, b.topics, b.outward)
 	b.lanes = newLanes(ctx, o, b.log, metrics)
@@ -201,6 +203,8 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	b.clients = &clientDesk{live: b.live, log: b.log, topics: b.topics, groups: b.groups, producers: b.producers, consumers: b.consumers,
 		create: create, notify: &notifier{log: b.log}, now: b.with.now}
 	b.relay = &relayDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, notify: b.clients.notify, wait: clientWait}
+	b.reply = &replyDesk{log: b.log, send: b.send, inner: b.inner, producers: b.producers, notify: b.clients.notify, lane: b.lanes.reply,
+		now: b.with.now, stop: b.group.Context(), wait: clientWait}
 	b.locks = newLockDesk(b.with.now)
 	b.topicAdmin = &topicDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, names: b.names, pulls: b.pull, stats: b.stats}
 	b.groupAdmin = &groupDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, producers: b.producers, consumers: b.consumers, stats: b.stats}

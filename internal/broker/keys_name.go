@@ -81,7 +81,7 @@ func topicKeys(o *Options) config.Section {
 			Doc: "Keep statistics for each group and queue too."},
 		{Name: "autoDeleteUnusedStats", Field: &o.AutoDeleteUnusedStats, Default: "false", Change: config.Hot, Tier: 3, Effect: config.NotYet,
 			Doc: "Drop statistics with their topic or group."},
-		{Name: "storeReplyMessageEnable", Field: &o.StoreReplyMessageEnable, Default: "true", Change: config.Hot, Tier: 3, Effect: config.NotYet,
+		{Name: "storeReplyMessageEnable", Field: &o.StoreReplyMessageEnable, Default: "true", Change: config.Hot, Tier: 3,
 			Doc: "Store the replies of request-reply calls too."},
 	}}
 }

@@ -20,6 +20,7 @@ type lanes struct {
 	query  *remoting.Lane // look-ups in the log and the index
 	admin  *remoting.Lane
 	create *remoting.Lane // sends that create their topic
+	reply  *remoting.Lane // replies to requests, which wait for the disk when they are stored
 }
 
 func newLanes(ctx context.Context, o *Options, log *zap.Logger, m *remoting.Metrics) *lanes {
@@ -27,7 +28,7 @@ func newLanes(ctx context.Context, o *Options, log *zap.Logger, m *remoting.Metr
 		return remoting.NewLane(ctx, remoting.LaneOptions{Name: name, Workers: workers, Queue: queue, Log: log, Metrics: m})
 	}
 	return &lanes{pull: lane("pull", 16, o.PullThreadPoolQueueCapacity), client: lane("client", 8, laneQueue), query: lane("query", 8, laneQueue),
-		admin: lane("admin", 8, laneQueue), create: lane("create", 16, laneQueue)}
+		admin: lane("admin", 8, laneQueue), create: lane("create", 16, laneQueue), reply: lane("reply", 16, laneQueue)}
 }
 
 func (l *lanes) of(which lane) *remoting.Lane {
@@ -36,6 +37,8 @@ func (l *lanes) of(which lane) *remoting.Lane {
 		return l.client
 	case queryLane:
 		return l.query
+	case replyLane:
+		return l.reply
 	}
 	return l.admin
 }
@@ -47,6 +50,7 @@ func (l *lanes) each(fn func(name string, lane *remoting.Lane)) {
 	fn("query", l.query)
 	fn("admin", l.admin)
 	fn("create", l.create)
+	fn("reply", l.reply)
 }
 
 // stop lets the lanes do what they have and ends them.

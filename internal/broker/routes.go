@@ -18,9 +18,10 @@ const (
 	clientLane             // heartbeats: may write a file
 	queryLane              // may read from the disk
 	adminLane              // may do both, and wait for nameservers
+	replyLane              // replies, which wait for the disk when they are stored
 )
 
-func (l lane) String() string { return [...]string{"inline", "client", "query", "admin"}[l] }
+func (l lane) String() string { return [...]string{"inline", "client", "query", "admin", "reply"}[l] }
 
 // permission is what ACL 1.0 asks of an account for a request (behaviour.md
 // section 17). It is the documentation of a row until there is ACL.
@@ -53,6 +54,7 @@ type route struct {
 
 // Differences that several rows have.
 const (
+	differsReply = "an unknown reply topic is not made; replies that wait for requesters are bounded"
 	differsSend  = "SEND_OK means that it can be pulled; busy is answered before anything is stored, with the measured cause; properties with 256 NUL bytes in a row are refused"
 	differsPull  = "a pull outside the queue writes nothing to OFFSET_MOVED_EVENT; on the port listenPort-2 as well"
 	differsEmpty = "asked about an unknown topic it makes no queue"
@@ -112,6 +114,9 @@ func (b *Broker) routes() []route {
 		{code: protocol.ConsumeMessageDirectly, lane: queryLane, late: b.relay.consumeDirectly, differs: "likewise"},
 		{code: protocol.CloneGroupOffset, lane: adminLane, ask: b.groupAdmin.clone, differs: "without a topic it copies those of all topics"},
 
+		{code: protocol.SendReplyMessage, lane: replyLane, late: b.reply.take, differs: differsReply},
+		{code: protocol.SendReplyMessageV2, lane: replyLane, late: b.reply.take, differs: differsReply},
+
 		{code: protocol.ConsumerSendMsgBack, perm: groupSub, none: "the consumer then sends the message to its retry topic itself"},
 		{code: protocol.EndTransaction, none: "transactions"},
 		{code: protocol.GetAllDelayOffset, none: "delayed messages and replication"},
@@ -125,8 +130,6 @@ func (b *Broker) routes() []route {
 		{code: 317, none: "statistics of all groups at once; ask for each (208)"},
 		{code: 321, none: "reading of raw queue entries"},
 		{code: 323, none: "transactions"},
-		{code: 324, none: "request and reply"},
-		{code: 325, none: "request and reply"},
 		{code: 328, none: "the list of all producers; ask for each group (204)"},
 		{code: 329, none: "cleaning on request; see deleteWhen and fileReservedTime"},
 		{code: 343, none: "the topics of a group"},
@@ -253,7 +256,7 @@ type Request struct {
 // Requests is the table of requests, by code.
 func Requests() []Request {
 	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{},
-		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, relay: &relayDesk{}, brokerAdmin: &brokerDesk{}}
+		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, relay: &relayDesk{}, reply: &replyDesk{}, brokerAdmin: &brokerDesk{}}
 	var out []Request
 	for _, r := range b.routes() {
 		out = append(out, Request{Code: r.code, Name: protocol.RequestName(r.code), Lane: r.lane.String(), Permission: string(r.perm), NotYet: r.none, Differs: r.differs})

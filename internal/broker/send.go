@@ -169,12 +169,9 @@ const versionMaxReconsume = 121
 // put stages the request's messages for topic.
 func (s *sender) put(w *outgoing, c *remoting.Call, o *Options, topic *protocol.TopicConfig, dead bool) (err error) {
 	h := &w.header
-	queue := h.QueueID
-	if most := max(topic.WriteQueueNums, topic.ReadQueueNums); queue >= most && !dead {
-		return refuse(protocol.SystemError, "request queueId[%d] is illegal, %s Producer: %s", queue, topicText(topic), c.Conn.Remote())
-	}
-	if queue < 0 || dead {
-		queue = rand.Int32N(max(topic.WriteQueueNums, 1))
+	queue, err := queueOf(h.QueueID, topic, c, dead)
+	if err != nil {
+		return err
 	}
 	q := s.queue(w, topic, queue)
 	if q == nil {
@@ -208,6 +205,18 @@ func (s *sender) put(w *outgoing, c *remoting.Call, o *Options, topic *protocol.
 	w.staged = append(w.staged, st)
 	staged = true
 	return nil
+}
+
+// queueOf is the queue that a request asks for; any, when it leaves that to the
+// broker.
+func queueOf(asked int32, topic *protocol.TopicConfig, c *remoting.Call, any bool) (int32, error) {
+	if most := max(topic.WriteQueueNums, topic.ReadQueueNums); asked >= most && !any {
+		return 0, refuse(protocol.SystemError, "request queueId[%d] is illegal, %s Producer: %s", asked, topicText(topic), c.Conn.Remote())
+	}
+	if asked < 0 || any {
+		return rand.Int32N(max(topic.WriteQueueNums, 1)), nil
+	}
+	return asked, nil
 }
 
 // queue is the queue of the store; that of the request before is mostly the same.

@@ -261,7 +261,7 @@ func answerHeader(code int32, c *Command) Header {
 		return nil
 	}
 	switch code {
-	case SendMessage, SendMessageV2, SendBatchMessage:
+	case SendMessage, SendMessageV2, SendBatchMessage, SendReplyMessageV2:
 		_, stored := c.Get("msgId")
 		return &SendReply{Failed: !stored}
 	case PullMessage, LitePullMessage:

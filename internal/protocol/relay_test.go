@@ -21,6 +21,10 @@ func relayHeader(code int32) Header {
 		return &CloneHeader{}
 	case QueryCorrectionOffset:
 		return &CorrectionHeader{}
+	case SendReplyMessageV2:
+		return &SendHeader{V2: true}
+	case PushReplyMessage:
+		return &PushReplyHeader{}
 	}
 	return nil
 }
@@ -71,5 +75,31 @@ func TestResetBodies(t *testing.T) {
 	}
 	if _, err := ParseClientStatus([]byte(`{"messageQueueTable":{7:8}}`)); err == nil {
 		t.Error("a key that is no queue was taken")
+	}
+}
+
+// What a broker asks of clients is written as Java brokers write it.
+func TestGoldenQuestions(t *testing.T) {
+	seen := map[int32]int{}
+	for _, g := range goldens(t) {
+		c := g.parse(t)
+		h := relayHeader(g.Code)
+		switch g.Code {
+		case ResetConsumerOffset, GetClientStatus, PushReplyMessage:
+		default:
+			continue
+		}
+		if g.Type != "request" || c.Version != 407 || c.Decode(h) != nil {
+			continue
+		}
+		seen[g.Code]++
+		again := NewRequest(g.Code, h, c.Body)
+		again.Version, again.Opaque, again.Flag = c.Version, c.Opaque, c.Flag
+		if got := again.AppendTo(nil); string(got) != string(g.frame) {
+			t.Errorf("%s: written\n%q, want\n%q", g.File, got, g.frame)
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("golden questions: %v", seen)
 	}
 }

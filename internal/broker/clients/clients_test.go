@@ -1,6 +1,9 @@
 package clients
 
 import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -171,5 +174,58 @@ func TestFind(t *testing.T) {
 		if got, ok := c.Find(want.group, want.id); got.Conn != want.conn || ok != (want.conn != 0) {
 			t.Errorf("%s of %s: %+v %v", want.id, want.group, got, ok)
 		}
+	}
+}
+
+// A producer is found by its id while one of its connections is in a group under
+// that id, and nothing is kept of ids that nobody has any more. A model by lists.
+func TestByID(t *testing.T) {
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(uint64(seed), 1))
+	p := NewProducers[int]()
+	type place struct {
+		group string
+		conn  int
+	}
+	model := map[place]Client[int]{}
+	for step := range 5000 {
+		at := place{fmt.Sprint("g", r.IntN(4)), 1 + r.IntN(5)}
+		switch r.IntN(5) {
+		case 0:
+			p.Leave(at.group, at.conn)
+			delete(model, at)
+		case 1:
+			p.Closed(at.conn)
+			maps.DeleteFunc(model, func(k place, _ Client[int]) bool { return k.conn == at.conn })
+		default:
+			c := cl(at.conn, fmt.Sprint("id", r.IntN(3)), step)
+			if err := p.Beat(at.group, c); err != nil {
+				t.Fatal(err)
+			}
+			model[at] = c
+		}
+		for i := range 3 {
+			id := fmt.Sprint("id", i)
+			want := map[int]bool{}
+			for k, c := range model {
+				if c.ID == id {
+					want[k.conn] = true
+				}
+			}
+			got, ok := p.ByID(id)
+			if ok != (len(want) > 0) || ok && (!want[got.Conn] || got.ID != id) {
+				t.Fatalf("step %d: %s is %+v %v, its connections are %v", step, id, got, ok, want)
+			}
+		}
+		if len(model) == 0 && len(p.ids) > 0 {
+			t.Fatalf("step %d: nobody is left, known are %v", step, p.ids)
+		}
+	}
+	for conn := range 6 {
+		p.Closed(conn)
+	}
+	if len(p.ids) != 0 || len(p.groups) != 0 || len(p.joined) != 0 {
+		t.Errorf("everybody has gone, known are %v %v %v", p.ids, p.groups, p.joined)
 	}
 }

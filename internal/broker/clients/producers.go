@@ -12,12 +12,19 @@ type Producers[C comparable] struct {
 	mu     sync.Mutex
 	groups map[string][]Client[C]
 	joined joined[C]
-	turn   int // round robin of Any
+	ids    map[string]map[C]*named[C] // by client id, then connection
+	turn   int                        // round robin of Any
+}
+
+// named is a client under one of its ids.
+type named[C comparable] struct {
+	Client[C]
+	groups int // in which its connection has that id
 }
 
 // NewProducers makes an empty table.
 func NewProducers[C comparable]() *Producers[C] {
-	return &Producers[C]{groups: map[string][]Client[C]{}, joined: joined[C]{}}
+	return &Producers[C]{groups: map[string][]Client[C]{}, joined: joined[C]{}, ids: map[string]map[C]*named[C]{}}
 }
 
 // Beat records that c belongs to group. A second connection with the same
@@ -29,6 +36,8 @@ func (p *Producers[C]) Beat(group string, c Client[C]) error {
 	members := p.groups[group]
 	for i := range members {
 		if members[i].Conn == c.Conn {
+			p.name(c)
+			p.unname(members[i])
 			members[i] = c
 			return nil
 		}
@@ -37,7 +46,33 @@ func (p *Producers[C]) Beat(group string, c Client[C]) error {
 		return err
 	}
 	p.groups[group] = append(members, c)
+	p.name(c)
 	return nil
+}
+
+// name notes that c has its id in one group more. Held: mu.
+func (p *Producers[C]) name(c Client[C]) {
+	conns := p.ids[c.ID]
+	if conns == nil {
+		conns = map[C]*named[C]{}
+		p.ids[c.ID] = conns
+	}
+	if conns[c.Conn] == nil {
+		conns[c.Conn] = &named[C]{}
+	}
+	conns[c.Conn].Client = c
+	conns[c.Conn].groups++
+}
+
+// unname takes that back. Held: mu.
+func (p *Producers[C]) unname(c Client[C]) {
+	conns := p.ids[c.ID]
+	if conns[c.Conn].groups--; conns[c.Conn].groups > 0 {
+		return
+	}
+	if delete(conns, c.Conn); len(conns) == 0 {
+		delete(p.ids, c.ID)
+	}
 }
 
 // Leave takes the connection out of group.
@@ -77,7 +112,12 @@ func (p *Producers[C]) Expire(before time.Time) (gone []C) {
 
 // remove takes conn off the members of group. Held: mu.
 func (p *Producers[C]) remove(group string, conn C) {
-	if left := slices.DeleteFunc(p.groups[group], func(c Client[C]) bool { return c.Conn == conn }); len(left) > 0 {
+	i := slices.IndexFunc(p.groups[group], func(c Client[C]) bool { return c.Conn == conn })
+	if i < 0 {
+		return
+	}
+	p.unname(p.groups[group][i])
+	if left := slices.Delete(p.groups[group], i, i+1); len(left) > 0 {
 		p.groups[group] = left
 	} else {
 		delete(p.groups, group)
@@ -116,16 +156,15 @@ func (p *Producers[C]) Any(group string) (c Client[C], ok bool) {
 	return m[p.turn%len(m)], true
 }
 
-// ByID is a connection of the client with this id, in any group.
+// ByID is a connection of the client with this id, in any group: the one heard of
+// last.
 func (p *Producers[C]) ByID(id string) (c Client[C], ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range p.groups {
-		for _, c := range m {
-			if c.ID == id {
-				return c, true
-			}
+	for _, n := range p.ids[id] {
+		if !ok || n.Seen.After(c.Seen) {
+			c, ok = n.Client, true
 		}
 	}
-	return c, false
+	return c, ok
 }
