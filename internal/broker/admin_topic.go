@@ -88,20 +88,28 @@ func (s *topicDesk) delete(c *remoting.Call) (remoting.Response, error) {
 	if err := s.topics.Delete(h.Topic); err != nil {
 		return remoting.Response{}, err
 	}
-	var queues []*store.Queue
-	for _, q := range s.store.Queues() {
-		if q.Topic() == h.Topic {
-			queues = append(queues, q)
-		}
-	}
-	if err := s.store.DropQueue(h.Topic); err != nil {
+	if err := s.drop(h.Topic); err != nil {
 		return remoting.Response{}, err
 	}
-	s.pulls.dropQueues(queues)
-	s.stats.forget(h.Topic)
 	s.log.Info("topic deleted by request", zap.String("topic", h.Topic), zap.Stringer("from", c.Conn.Remote()))
 	s.names.announce(false)
 	return remoting.Response{}, nil
+}
+
+// drop removes what there is of a topic beside its configuration and its messages.
+func (s *topicDesk) drop(topic string) error {
+	var queues []*store.Queue
+	for _, q := range s.store.Queues() {
+		if q.Topic() == topic {
+			queues = append(queues, q)
+		}
+	}
+	if err := s.store.DropQueue(topic); err != nil {
+		return err
+	}
+	s.pulls.dropQueues(queues)
+	s.stats.forget(topic)
+	return nil
 }
 
 // all is GET_ALL_TOPIC_CONFIG (21).

@@ -167,6 +167,9 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	first, cancel := context.WithTimeout(ctx, announceWait)
 	defer cancel()
 	b.names.start(first)
+	if o.BrokerRole == Slave {
+		b.follow()
+	}
 	return nil
 }
 
@@ -179,11 +182,15 @@ func (b *Broker) load(o *Options) (err error) {
 	if b.topics, err = meta.LoadTopics(configFile(o, "topics.json"), topicDefaults(o).BuiltinTopics(), limits, b.with.now); err != nil {
 		return err
 	}
-	if b.offsets, err = meta.LoadOffsets(configFile(o, "consumerOffset.json")); err != nil {
+	if b.offsets, err = meta.LoadOffsets(configFile(o, "consumerOffset.json"), b.with.now); err != nil {
 		return err
 	}
-	b.groups, err = meta.LoadGroups(configFile(o, "subscriptionGroup.json"), func() int { return b.live.Load().MaxGroups }, b.with.now)
-	return err
+	if b.groups, err = meta.LoadGroups(configFile(o, "subscriptionGroup.json"), func() int { return b.live.Load().MaxGroups }, b.with.now); err != nil {
+		return err
+	}
+	b.topics.Follow(o.BrokerRole == Slave)
+	b.groups.Follow(o.BrokerRole == Slave)
+	return nil
 }
 
 // wire makes the handlers, each with the desks that it uses.

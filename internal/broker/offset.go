@@ -62,6 +62,12 @@ func (s *offsetDesk) commit(c *remoting.Call) (remoting.Response, error) {
 	if err := c.Req.Decode(&h); err != nil {
 		return remoting.Response{}, err
 	}
+	if h.Merge {
+		if _, err := s.offsets.Merge(string(h.Topic), string(h.Group), h.QueueID, h.CommitOffset, h.Reset); err != nil {
+			return remoting.Response{}, refuse(protocol.SystemError, "%s", err)
+		}
+		return remoting.Response{Header: &protocol.NoFields{}}, nil
+	}
 	if err := s.offsets.Commit(h.Topic, h.Group, h.QueueID, h.CommitOffset); err != nil {
 		return remoting.Response{}, refuse(protocol.SystemError, "%s", err)
 	}
@@ -69,7 +75,15 @@ func (s *offsetDesk) commit(c *remoting.Call) (remoting.Response, error) {
 }
 
 // all is GET_ALL_CONSUMER_OFFSET (43).
-func (s *offsetDesk) all(*remoting.Call) (remoting.Response, error) {
+func (s *offsetDesk) all(c *remoting.Call) (remoting.Response, error) {
+	var h protocol.AllOffsetsHeader
+	if err := c.Req.Decode(&h); err != nil {
+		return remoting.Response{}, err
+	}
+	if h.Resets {
+		t, stamps := s.offsets.Stamped()
+		return remoting.Response{Body: t.AppendWith(nil, stamps)}, nil
+	}
 	return remoting.Response{Body: s.offsets.Table().Append(nil)}, nil
 }
 

@@ -73,6 +73,19 @@ func (c *Client) AllOffsets(ctx context.Context, addr string) (protocol.OffsetTa
 	return parsed(resp, err, protocol.ParseOffsetTable)
 }
 
+// StampedOffsets is AllOffsets with the stamps of deliberate steps back, nil from a
+// broker that keeps none (Java's).
+func (c *Client) StampedOffsets(ctx context.Context, addr string) (offsets, stamps protocol.OffsetTable, err error) {
+	resp, err := c.ask(ctx, addr, protocol.GetAllConsumerOffset, &protocol.AllOffsetsHeader{Resets: true}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if offsets, stamps, err = protocol.ParseOffsets(resp.Body); err != nil {
+		return nil, nil, fmt.Errorf("the answer does not parse: %w", err)
+	}
+	return offsets, stamps, nil
+}
+
 // DelayOffsets is how far the delay levels of the broker at addr have got.
 func (c *Client) DelayOffsets(ctx context.Context, addr string) (protocol.DelayTable, error) {
 	resp, err := c.ask(ctx, addr, protocol.GetAllDelayOffset, nil, nil)

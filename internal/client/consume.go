@@ -61,6 +61,15 @@ func (c *Client) Commit(ctx context.Context, addr, group, topic string, queue in
 	return err
 }
 
+// MergeOffset is Commit that counts only where offset is newer than what the broker
+// at addr has: set back later (stamp, ms), or as late and larger. A broker other
+// than gomq's takes it whatever it has.
+func (c *Client) MergeOffset(ctx context.Context, addr, group, topic string, queue int32, offset, stamp int64) error {
+	h := protocol.OffsetHeader{Update: true, Merge: true, Group: []byte(group), Topic: []byte(topic), QueueID: queue, CommitOffset: offset, Reset: stamp}
+	_, err := c.ask(ctx, addr, protocol.UpdateConsumerOffset, &h, nil)
+	return err
+}
+
 // MaxOffset is the end of a queue, the offset that its next message will have.
 func (c *Client) MaxOffset(ctx context.Context, addr, topic string, queue int32) (int64, error) {
 	return c.queueOffset(ctx, addr, protocol.GetMaxOffset, protocol.QueueHeader{Topic: []byte(topic), QueueID: queue})

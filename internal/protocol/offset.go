@@ -11,6 +11,18 @@ type OffsetHeader struct {
 	QueueID        int32
 	CommitOffset   int64
 	ZeroIfNotFound bool // setZeroIfNotFound of 5.x, true when absent
+	// Merge is gomq's own way of 15, from a slave to its master: CommitOffset
+	// counts where it is newer by Reset and then by size. Java sets it whatever
+	// its own is.
+	Merge bool
+	Reset int64 // the stamp of the last step back that the slave knows; 0: none
+}
+
+// AllOffsetsHeader is the header of GET_ALL_CONSUMER_OFFSET (43), empty in the
+// original.
+type AllOffsetsHeader struct {
+	// Resets is gomq's own field: the answer is to carry the stamps of steps back.
+	Resets bool
 }
 
 // QueueHeader is the header of the requests about one queue: GET_MAX_OFFSET (30),
@@ -42,9 +54,20 @@ func (h *OffsetHeader) Fields(f *Fields) {
 	}
 	f.Bytes("topic", &h.Topic, true)
 	f.Bytes("consumerGroup", &h.Group, true)
+	if h.Update && (h.Merge || !f.Encoding()) {
+		f.Bool("gomqMerge", &h.Merge, false)
+		f.Int64("gomqReset", &h.Reset, false)
+	}
 	if !h.Update && !f.Encoding() {
 		h.ZeroIfNotFound = true
 		f.Bool("setZeroIfNotFound", &h.ZeroIfNotFound, false)
+	}
+}
+
+// Fields implements Header.
+func (h *AllOffsetsHeader) Fields(f *Fields) {
+	if h.Resets || !f.Encoding() {
+		f.Bool("gomqResets", &h.Resets, false)
 	}
 }
 
@@ -68,23 +91,40 @@ func (h *TimestampReply) Fields(f *Fields) { f.Int64("timestamp", &h.Timestamp, 
 // of fastjson: quoted or bare queue numbers; dataVersion and groupTopicMap of
 // 5.x are skipped.
 func ParseOffsetTable(b []byte) (OffsetTable, error) {
-	t := OffsetTable{}
-	err := readBody("consumer offsets", b, func(r *reader) {
+	t, _, err := ParseOffsets(b)
+	return t, err
+}
+
+// ParseOffsets is ParseOffsetTable that also reads gomq's own member: for each
+// queue whose offset was deliberately set back, when that was, as a stamp in ms.
+// It is nil in what Java writes.
+func ParseOffsets(b []byte) (t, resets OffsetTable, err error) {
+	t = OffsetTable{}
+	err = readBody("consumer offsets", b, func(r *reader) {
 		r.bean(func(name []byte) {
-			if string(name) != "offsettable" {
-				return
+			switch string(name) {
+			case "offsettable":
+				r.offsets(t)
+			case "gomqresets":
+				resets = OffsetTable{}
+				r.offsets(resets)
 			}
-			r.table(func(key []byte) {
-				queues := map[int32]int64{}
-				t[string(key)] = queues
-				r.numbers(func(queue int32, offset int64) { queues[queue] = offset })
-			})
 		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return t, nil
+	return t, resets, nil
+}
+
+func (r *reader) offsets(t OffsetTable) {
+	r.table(func(key []byte) {
+		queues := map[int32]int64{}
+		if t[string(key)] = queues; len(t) > 2*MaxTableEntries {
+			r.fail("more than %d consumer offsets", 2*MaxTableEntries)
+		}
+		r.numbers(func(queue int32, offset int64) { queues[queue] = offset })
+	})
 }
 
 // numbers reads a map from numbers to numbers.
@@ -102,22 +142,48 @@ func (r *reader) numbers(f func(key int32, v int64)) {
 }
 
 // Pretty is the text of consumerOffset.json as 4.9.7 writes it, keys sorted.
-func (t OffsetTable) Pretty() []byte { return t.write(writer{pretty: true}) }
+func (t OffsetTable) Pretty() []byte { return t.write(writer{pretty: true}, nil) }
+
+// PrettyWith is Pretty with the stamps of steps back, when there are any; Java
+// skips that member.
+func (t OffsetTable) PrettyWith(resets OffsetTable) []byte {
+	if len(resets) == 0 {
+		resets = nil
+	}
+	return t.write(writer{pretty: true}, resets)
+}
 
 // Append appends the compact form, the body of 43, keys sorted.
-func (t OffsetTable) Append(dst []byte) []byte { return t.write(writer{b: dst}) }
+func (t OffsetTable) Append(dst []byte) []byte { return t.write(writer{b: dst}, nil) }
 
-func (t OffsetTable) write(w writer) []byte {
+// AppendWith is Append with the stamps of steps back, for a slave that is gomq; that
+// there are none is said too.
+func (t OffsetTable) AppendWith(dst []byte, resets OffsetTable) []byte {
+	if resets == nil {
+		resets = OffsetTable{}
+	}
+	return t.write(writer{b: dst}, resets)
+}
+
+func (t OffsetTable) write(w writer, resets OffsetTable) []byte {
 	w.open('{')
 	w.key("offsetTable")
+	w.offsets(t)
+	if resets != nil {
+		w.key("gomqResets")
+		w.offsets(resets)
+	}
+	w.end()
+	return w.b
+}
+
+func (w *writer) offsets(t OffsetTable) {
 	w.open('{')
 	for _, key := range sorted(t) {
 		w.key(key)
 		w.numbers(t[key])
 	}
 	w.end()
-	w.end()
-	return w.b
 }
 
 // numbers writes a map from numbers to numbers, sorted.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // The files of Java brokers load, and what is in them is what their sessions did.
@@ -38,7 +39,7 @@ func TestFilesOfTheOriginals(t *testing.T) {
 				if g := groups.Get([]byte("GoldRetryGroup")); g == nil || g.RetryMaxTimes != 1 || !g.ConsumeEnable {
 					t.Errorf("GoldRetryGroup is %+v", g)
 				}
-				offsets, err := LoadOffsets(filepath.Join(dir, "consumerOffset.json"))
+				offsets, err := LoadOffsets(filepath.Join(dir, "consumerOffset.json"), time.Now)
 				if err != nil {
 					t.Fatal(err)
 				}

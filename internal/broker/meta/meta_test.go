@@ -221,7 +221,7 @@ func TestOffsetsAgainstModel(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	path := filepath.Join(t.TempDir(), "consumerOffset.json")
-	o, err := LoadOffsets(path)
+	o, err := LoadOffsets(path, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestOffsetsAgainstModel(t *testing.T) {
 			if err := o.Save(); err != nil {
 				t.Fatal(err)
 			}
-			if o, err = LoadOffsets(path); err != nil {
+			if o, err = LoadOffsets(path, time.Now); err != nil {
 				t.Fatal(err)
 			}
 		default:
@@ -270,7 +270,7 @@ func TestOffsetsAgainstModel(t *testing.T) {
 }
 
 func TestOffsetsRefuse(t *testing.T) {
-	o, err := LoadOffsets(filepath.Join(t.TempDir(), "consumerOffset.json"))
+	o, err := LoadOffsets(filepath.Join(t.TempDir(), "consumerOffset.json"), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func TestOffsetsRefuse(t *testing.T) {
 // Commits go on while the table is saved, and what they change is saved next time.
 func TestOffsetsSaveBesideCommits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "consumerOffset.json")
-	o, err := LoadOffsets(path)
+	o, err := LoadOffsets(path, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestOffsetsSaveBesideCommits(t *testing.T) {
 	if err := o.Save(); err != nil {
 		t.Fatal(err)
 	}
-	back, err := LoadOffsets(path)
+	back, err := LoadOffsets(path, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestOffsetsSaveBesideCommits(t *testing.T) {
 }
 
 func BenchmarkCommit(b *testing.B) {
-	o, err := LoadOffsets(filepath.Join(b.TempDir(), "consumerOffset.json"))
+	o, err := LoadOffsets(filepath.Join(b.TempDir(), "consumerOffset.json"), time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}

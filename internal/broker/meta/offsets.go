@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"gomq/internal/failpoint"
 	"gomq/internal/message"
@@ -29,22 +30,26 @@ var (
 // queue. Kept in consumerOffset.json (store.md section 12). It has one mutex.
 type Offsets struct {
 	file file
+	now  func() time.Time
 
-	mu    sync.RWMutex
-	table map[string]map[string]map[int32]int64 // topic -> group -> queue -> next offset
-	keys  int
-	count int    // offsets of all keys
-	gen   uint64 // rises with every change; what save compares
+	mu     sync.RWMutex
+	table  map[string]map[string]map[int32]int64 // topic -> group -> queue -> next offset
+	keys   int
+	count  int    // offsets of all keys
+	gen    uint64 // rises with every change; what save compares
+	resets resets
 }
 
-// LoadOffsets reads the table from path, or starts an empty one.
-func LoadOffsets(path string) (*Offsets, error) {
-	o := &Offsets{file: file{path: path}, table: map[string]map[string]map[int32]int64{}}
+// LoadOffsets reads the table from path, or starts an empty one. now stamps
+// deliberate steps back (merge.go).
+func LoadOffsets(path string, now func() time.Time) (*Offsets, error) {
+	o := &Offsets{file: file{path: path}, now: now, table: map[string]map[string]map[int32]int64{}, resets: resets{}}
 	_, err := o.file.load(func(data []byte) error {
-		t, err := protocol.ParseOffsetTable(data)
+		t, stamps, err := protocol.ParseOffsets(data)
 		if err != nil {
 			return err
 		}
+		o.resets.load(stamps)
 		for key, queues := range t {
 			topic, group, ok := splitKey(key)
 			if !ok {
@@ -96,6 +101,9 @@ func (o *Offsets) Commit(topic, group []byte, queue int32, offset int64) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	failpoint.Hit("offsetCommit")
+	if cur, ok := o.table[string(topic)][string(group)][queue]; ok && offset < cur {
+		o.resets.mark(place{string(topic), string(group), queue}, o.now())
+	}
 	return o.put(topic, group, queue, offset)
 }
 
@@ -166,42 +174,56 @@ func (o *Offsets) Groups(topic string) (groups []string) {
 	return groups
 }
 
-// DropGroup forgets every offset of group.
+// DropGroup forgets every offset of group, for good: what a slave still has of
+// them is older.
 func (o *Offsets) DropGroup(group string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for topic, groups := range o.table {
-		if groups[group] == nil {
-			continue
+		for queue := range groups[group] {
+			o.resets.mark(place{topic, group, queue}, o.now())
 		}
-		o.count -= len(groups[group])
-		delete(groups, group)
-		o.keys--
-		o.gen++
-		if len(groups) == 0 {
-			delete(o.table, topic)
-		}
+		o.drop(topic, group)
+	}
+}
+
+// drop forgets the offsets of group in topic. Held: mu.
+func (o *Offsets) drop(topic, group string) {
+	groups := o.table[topic]
+	if groups[group] == nil {
+		return
+	}
+	o.count -= len(groups[group])
+	delete(groups, group)
+	o.keys--
+	o.gen++
+	if len(groups) == 0 {
+		delete(o.table, topic)
 	}
 }
 
 // Table is a copy of everything, keyed by topic@group as on the wire (43) and
 // on disk.
 func (o *Offsets) Table() protocol.OffsetTable {
-	t, _ := o.snapshot()
+	t, _, _ := o.snapshot()
 	return t
 }
 
 // snapshot copies one topic at a time, so that a commit never waits for the
 // whole table: what is committed meanwhile may be in the copy or not, and then
 // its generation is beyond the one returned.
-func (o *Offsets) snapshot() (protocol.OffsetTable, uint64) {
+//
+// The stamps are copied first: a step back that comes meanwhile is then in the copy
+// without its stamp, never the other way round.
+func (o *Offsets) snapshot() (t, stamps protocol.OffsetTable, gen uint64) {
 	o.mu.RLock()
-	gen := o.gen
+	gen = o.gen
+	stamps = o.resets.table()
 	topics := make([]string, 0, len(o.table))
 	for topic := range o.table {
 		topics = append(topics, topic)
 	}
-	t := make(protocol.OffsetTable, o.keys)
+	t = make(protocol.OffsetTable, o.keys)
 	o.mu.RUnlock()
 	for _, topic := range topics {
 		o.mu.RLock()
@@ -210,7 +232,7 @@ func (o *Offsets) snapshot() (protocol.OffsetTable, uint64) {
 		}
 		o.mu.RUnlock()
 	}
-	return t, gen
+	return t, stamps, gen
 }
 
 // Save writes the table when it has changed since the last time.
@@ -219,7 +241,7 @@ func (o *Offsets) Save() error {
 	gen := o.gen
 	o.mu.RUnlock()
 	return o.file.save(gen, func() ([]byte, uint64) {
-		t, gen := o.snapshot()
-		return t.Pretty(), gen
+		t, stamps, gen := o.snapshot()
+		return t.PrettyWith(stamps), gen
 	})
 }

@@ -24,6 +24,9 @@ type table[T any] struct {
 	entries map[string]*T
 	version protocol.DataVersion
 	gen     uint64 // rises with every change; what is compared with the file's
+	// of says whose the version is: nobody's before there was a file or a master.
+	settled   bool // the version came from a file, a change or a master
+	following bool // a slave's: only its master gives it versions
 }
 
 // load reads the file through parse and adds what it lacks of builtin. A
@@ -50,7 +53,7 @@ func (t *table[T]) load(parse func([]byte) (map[string]T, protocol.DataVersion, 
 			t.entries[name] = &e
 		}
 	}
-	if !found {
+	if t.settled = found; !found {
 		t.version = protocol.DataVersion{Timestamp: t.now().UnixMilli()}
 	}
 	return nil
@@ -94,9 +97,65 @@ func (t *table[T]) Delete(name string) error {
 }
 
 func (t *table[T]) bump() {
+	t.gen++
+	if t.following {
+		return
+	}
 	t.version.Timestamp = t.now().UnixMilli()
 	t.version.Counter++
+	t.settled = true
+}
+
+// Follow says whether the table is a slave's: changes of its own then do not count
+// as versions, and the next table of the master replaces them.
+func (t *table[T]) Follow(yes bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.following = yes
+}
+
+// Take takes a master's table. One with a newer version replaces this one: gone is
+// what it no longer has. An older one, of a master that was restored from a copy,
+// takes nothing away and changes nothing, it only adds what is missing here.
+func (t *table[T]) Take(entries map[string]T, v protocol.DataVersion) (gone []string, err error) {
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("the master's table has no %s", t.kind)
+	}
+	if most := t.limit(); len(entries) > most {
+		return nil, fmt.Errorf("the master has %d %ss, this broker takes %d", len(entries), t.kind, most)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.settled && v == t.version {
+		return nil, nil
+	}
+	if t.settled && older(v, t.version) {
+		for name, e := range entries {
+			if t.entries[name] == nil {
+				t.entries[name] = &e
+				t.gen++
+			}
+		}
+		return nil, nil
+	}
+	next := make(map[string]*T, len(entries))
+	for name, e := range entries {
+		next[name] = &e
+	}
+	for name := range t.entries {
+		if next[name] == nil {
+			gone = append(gone, name)
+		}
+	}
+	t.entries, t.version, t.settled = next, v, true
 	t.gen++
+	return gone, nil
+}
+
+// older says whether a is an earlier version than b: versions count changes, and
+// clocks may go back.
+func older(a, b protocol.DataVersion) bool {
+	return a.Counter < b.Counter || a.Counter == b.Counter && a.Timestamp < b.Timestamp
 }
 
 // Touch raises the version without changing an entry: nameservers then take

@@ -148,3 +148,25 @@ func (t *Topics) SetOrder(order map[string]string) error {
 	t.mu.Unlock()
 	return t.Save()
 }
+
+// Take is table.Take for the topics of a master. Those that this broker could not
+// serve are left out, and the error names one of them.
+func (t *Topics) Take(entries map[string]protocol.TopicConfig, v protocol.DataVersion) (gone []string, err error) {
+	const mostQueues = 1 << 16
+	good := make(map[string]protocol.TopicConfig, len(entries))
+	var bad error
+	for name, c := range entries {
+		switch {
+		case !safeName(name) || c.TopicName != name:
+			bad = fmt.Errorf("the master has a topic %.200q, which cannot be the name of a directory", name)
+		case c.ReadQueueNums < 0 || c.WriteQueueNums < 0 || max(c.ReadQueueNums, c.WriteQueueNums) > mostQueues:
+			bad = fmt.Errorf("the master has topic %s with %d read and %d write queues", name, c.ReadQueueNums, c.WriteQueueNums)
+		default:
+			good[name] = c
+		}
+	}
+	if gone, err = t.table.Take(good, v); err == nil {
+		err = bad
+	}
+	return gone, err
+}
