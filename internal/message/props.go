@@ -123,3 +123,42 @@ func (n Noted) TagsCode() int64 {
 
 // TagsCode is Note(props).TagsCode().
 func TagsCode(props []byte) int64 { return Note(props).TagsCode() }
+
+// SetProps appends the text props to dst with properties set: pairs is their
+// names, each followed by its value. What the text had of those names before is
+// left out, the new ones come last.
+func SetProps(dst, props []byte, pairs ...string) []byte {
+	at := len(dst)
+	for len(props) > 0 {
+		item := props
+		if i := bytes.IndexByte(props, propEnd); i >= 0 {
+			item, props = props[:i], props[i+1:]
+		} else {
+			props = nil
+		}
+		if len(item) == 0 || named(item, pairs) {
+			continue
+		}
+		if len(dst) > at {
+			dst = append(dst, propEnd)
+		}
+		dst = append(dst, item...)
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if len(dst) > at {
+			dst = append(dst, propEnd)
+		}
+		dst = append(append(append(dst, pairs[i]...), nameEnd), pairs[i+1]...)
+	}
+	return dst
+}
+
+// named says whether the item of a text has one of the names.
+func named(item []byte, pairs []string) bool {
+	for i := 0; i < len(pairs); i += 2 {
+		if n := len(pairs[i]); len(item) > n && item[n] == nameEnd && string(item[:n]) == pairs[i] {
+			return true
+		}
+	}
+	return false
+}

@@ -80,6 +80,7 @@ const (
 	SendReplyMessage          int32 = 324
 	SendReplyMessageV2        int32 = 325
 	PushReplyMessage          int32 = 326
+	ResumeCheckHalf           int32 = 323
 	AddWritePermOfBroker      int32 = 327
 	GetAllProducerInfo        int32 = 328
 	DeleteExpiredCommitLog    int32 = 329

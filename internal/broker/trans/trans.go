@@ -1,0 +1,193 @@
+// Package trans follows transactions: it turns a client's message into a half
+// message, ends half messages as their producers say, and asks the producers of
+// those that nobody ends. Its state are two queues of the store and the progress
+// in them, kept as the original keeps it, so that a Java broker of 4.9 can go on
+// with the store and the other way round (behaviour.md section 12, store.md
+// section 13).
+//
+// A half message lies in the queue of half messages, an op record in the queue
+// beside it names a half message that was ended. The progress is an offset in
+// each: below it every half message has been ended, put back at the end of the
+// queue, or put aside.
+package trans
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gomq/internal/message"
+	"gomq/internal/protocol"
+)
+
+// Group is the consumer group under which the progress is kept.
+const Group = "CID_RMQ_SYS_TRANS"
+
+// Queue is the queue of all half messages and of all op records.
+const Queue int32 = 0
+
+var (
+	halfTopic  = []byte(message.TopicHalf)
+	opTopic    = []byte(message.TopicOpHalf)
+	asideTopic = []byte(message.TopicCheckMax)
+	group      = []byte(Group)
+)
+
+// Log is what a desk needs of the store.
+type Log interface {
+	// Put stores the messages in this order and waits until they can be read. An
+	// error without a result means that nothing was stored, one with a result that
+	// whether the messages last is not known.
+	Put(ctx context.Context, msgs ...message.Message) ([]Placed, error)
+	// Record is a copy of the record at an offset of the log. ErrNoRecord: none
+	// begins there.
+	Record(offset int64) (message.Record, error)
+	// Span is the first offset of the topic's queue Queue and the one behind its
+	// last.
+	Span(topic string) (min, max int64)
+	// Read calls fn with some records of that queue from an offset on, at most most,
+	// until it returns false, and returns the offset behind the last one. Records
+	// that are gone are left out, so there may be none at all; at the end of the
+	// queue next is from. They are borrowed until fn returns.
+	Read(topic string, from int64, most int, fn func(r message.Record) bool) (next int64, err error)
+	// Settle waits until what has been put or read so far survives a power failure.
+	Settle(ctx context.Context) error
+}
+
+// Placed says where a message was stored, or in Err why it alone was not.
+type Placed struct {
+	QueueOffset, Offset int64
+	Err                 error
+}
+
+// ErrNoRecord is returned by Log.Record.
+var ErrNoRecord = errors.New("no record begins there")
+
+// Progress keeps offsets of groups; *meta.Offsets does.
+type Progress interface {
+	Query(topic, group []byte, queue int32) (offset int64, ok bool)
+	Commit(topic, group []byte, queue int32, offset int64) error
+}
+
+// Ask sends a question to some connected producer of the group. It must not
+// block. False: there is none that could be asked.
+type Ask func(group string, h *protocol.CheckHeader, body []byte) bool
+
+// Desk ends and checks half messages. Its methods may be called from any
+// goroutine, Check from one at a time.
+type Desk struct {
+	log      Log
+	progress Progress
+	ask      Ask
+	now      func() time.Time
+	ends     *ends
+}
+
+// New makes a desk. now is the clock.
+func New(log Log, progress Progress, ask Ask, now func() time.Time) *Desk {
+	return &Desk{log: log, progress: progress, ask: ask, now: now, ends: newEnds(mostRemembered)}
+}
+
+// Why a transaction was not ended. The texts of the first four are the
+// original's (EndTransactionProcessor of 4.9.7).
+var (
+	ErrNoHalf     = errors.New("Find prepared transaction message failed")
+	ErrGroup      = errors.New("The producer group wrong")
+	ErrHalfOffset = errors.New("The transaction state table offset wrong")
+	ErrLogOffset  = errors.New("The commit log offset wrong")
+	ErrUnderWay   = errors.New("the same transaction is being ended by another request")
+	ErrCommitted  = errors.New("the transaction has been committed before")
+	ErrRolledBack = errors.New("the transaction has been rolled back before")
+)
+
+// End does what an END_TRANSACTION asks for. A committed message can be pulled
+// when it returns without an error, and its op record comes behind it in the log:
+// whatever happens between the two, the message is delivered, perhaps twice
+// because the producer is asked once more. What is neither commit nor rollback
+// changes nothing. Repeating an end does nothing for as long as the desk
+// remembers it, and the other outcome is refused then.
+//
+// Errors: those above, or why the store did not take a record.
+func (d *Desk) End(ctx context.Context, h *protocol.EndHeader) error {
+	outcome := message.SysFlag(h.Outcome)
+	if outcome != message.Commit && outcome != message.Rollback {
+		return nil
+	}
+	r, err := d.half(h)
+	if err != nil {
+		return err
+	}
+	root := d.ends.rootOf(r)
+	if done, err := d.ends.begin(root, outcome); done || err != nil {
+		return err
+	}
+	reached := message.SysFlag(0)
+	defer func() { d.ends.end(root, reached) }()
+	if outcome == message.Commit {
+		m, err := committed(r)
+		if err == nil {
+			err = d.put(ctx, m)
+		}
+		if err != nil {
+			return err
+		}
+		reached = message.Commit
+	}
+	if err := d.put(ctx, op(r.QueueOffset())); err != nil && reached == 0 {
+		return err
+	}
+	// Without its op record a committed message stays ended for as long as this
+	// desk remembers; then its producer is asked again.
+	reached = outcome
+	return nil
+}
+
+// half reads the half message that h names, and compares.
+func (d *Desk) half(h *protocol.EndHeader) (message.Record, error) {
+	r, err := d.log.Record(h.LogOffset)
+	if errors.Is(err, ErrNoRecord) || err == nil && string(r.Topic()) != message.TopicHalf {
+		return nil, ErrNoHalf
+	}
+	if err != nil {
+		return nil, err
+	}
+	pgroup, _ := message.Prop(r.Props(), message.PropProducer)
+	switch {
+	case string(pgroup) != string(h.Group):
+		return nil, ErrGroup
+	case r.QueueOffset() != h.HalfOffset:
+		return nil, ErrHalfOffset
+	case r.Offset() != h.LogOffset:
+		return nil, ErrLogOffset
+	}
+	return r, nil
+}
+
+// put stores one message.
+func (d *Desk) put(ctx context.Context, m message.Message) error {
+	placed, err := d.log.Put(ctx, m)
+	if err == nil {
+		err = placed[0].Err
+	}
+	return err
+}
+
+// Resume puts a half message that was put aside, or any other, back into the
+// queue of half messages as one that nobody has been asked about yet. Errors:
+// ErrNoHalf, or why the store did not take it.
+func (d *Desk) Resume(ctx context.Context, offset int64) error {
+	r, err := d.log.Record(offset)
+	if errors.Is(err, ErrNoRecord) {
+		return ErrNoHalf
+	}
+	if err != nil {
+		return err
+	}
+	if t := string(r.Topic()); t != message.TopicHalf && t != message.TopicCheckMax {
+		return ErrNoHalf
+	}
+	m := stored(r)
+	m.Topic, m.QueueID = halfTopic, Queue
+	m.Props = message.SetProps(nil, m.Props, message.PropCheckTimes, "0")
+	return d.put(ctx, m)
+}
