@@ -109,7 +109,7 @@ func (s *brokerDesk) queues(t protocol.KVTable, o *Options) {
 		t[name+"ThreadPoolQueueSize"], t[name+"ThreadPoolQueueCapacity"] = strconv.Itoa(q[0]), strconv.Itoa(q[1])
 		t[name+"ThreadPoolQueueHeadWaitTimeMills"] = "0"
 	}
-	t["EndTransactionQueueSize"], t["EndTransactionThreadPoolQueueCapacity"] = "0", strconv.Itoa(o.EndTransactionPoolQueueCapacity)
+	t["EndTransactionQueueSize"], t["EndTransactionThreadPoolQueueCapacity"] = strconv.Itoa(s.lanes.trans.Waiting()), strconv.Itoa(o.EndTransactionPoolQueueCapacity)
 	t["pageCacheLockTimeMills"] = num(s.store.LockHeld().Milliseconds())
 	t["dispatchMaxBuffer"] = "0"
 	t["dispatchBehindBytes"] = num(max(s.store.Appended.Load()-s.store.Dispatched.Load(), 0))

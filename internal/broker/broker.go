@@ -55,6 +55,7 @@ type Broker struct {
 	query       *queryDesk
 	clients     *clientDesk
 	locks       *lockDesk
+	trans       *transDesk
 	topicAdmin  *topicDesk
 	groupAdmin  *groupDesk
 	relay       *relayDesk
@@ -213,6 +214,7 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	b.reply = &replyDesk{log: b.log, send: b.send, inner: b.inner, producers: b.producers, notify: b.clients.notify, lane: b.lanes.reply,
 		now: b.with.now, stop: b.group.Context(), wait: clientWait}
 	b.locks = newLockDesk(b.with.now)
+	b.trans = newTransDesk(b.live, b.log, b.topics, b.offsets, b.producers, b.inner, b.with.now)
 	b.topicAdmin = &topicDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, names: b.names, pulls: b.pull, stats: b.stats}
 	b.groupAdmin = &groupDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, producers: b.producers, consumers: b.consumers, stats: b.stats}
 	b.brokerAdmin = &brokerDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, names: b.names, stats: b.stats, send: b.send, lanes: b.lanes}
@@ -225,6 +227,7 @@ func (b *Broker) tasks(o *Options) {
 	b.group.Every("clock of waiting pulls", hold.Tick, b.pull.tick)
 	b.group.Every("statistics", time.Second, b.stats.tick)
 	b.group.Every("expiry of clients", 10*time.Second, b.clients.expire)
+	b.group.Every("check of half messages", o.TransactionCheckInterval, b.trans.check)
 	b.group.Every("saving of offsets and groups", o.FlushConsumerOffsetInterval, func(context.Context) error { return b.save() })
 }
 

@@ -102,20 +102,20 @@ func pullKeys(o *Options) config.Section {
 
 // transactionKeys says how half messages are followed up (config.md section 5).
 func transactionKeys(o *Options) config.Section {
-	return config.Section{Title: "Transactions", Doc: "How half messages are followed up. gomq refuses transaction messages until it can keep what they promise.", Keys: []config.Key{
+	return config.Section{Title: "Transactions", Doc: "How half messages are followed up.", Keys: []config.Key{
 		{Name: "rejectTransactionMessage", Field: &o.RejectTransactionMessage, Default: "false", Change: config.Hot, Tier: 2, Important: true,
 			Doc: "Refuse half messages with code 16."},
-		{Name: "transactionTimeOut", Field: &o.TransactionTimeOut, Default: "6000", Unit: "ms", Range: "0..", Change: config.Hot, Tier: 2, Important: true, Effect: config.NotYet,
+		{Name: "transactionTimeOut", Field: &o.TransactionTimeOut, Default: "6000", Unit: "ms", Range: "0..", Change: config.Hot, Tier: 2, Important: true,
 			Doc: "Age of a half message at its first check."},
-		{Name: "transactionCheckMax", Field: &o.TransactionCheckMax, Default: "15", Range: "1..", Change: config.Hot, Tier: 2, Important: true, Effect: config.NotYet,
+		{Name: "transactionCheckMax", Field: &o.TransactionCheckMax, Default: "15", Range: "1..", Change: config.Hot, Tier: 2, Important: true,
 			Doc: "Checks before a half message is put aside."},
-		{Name: "transactionCheckInterval", Field: &o.TransactionCheckInterval, Default: "60000", Unit: "ms", Range: "10..", Change: config.Restart, Tier: 2, Important: true, Effect: config.NotYet,
+		{Name: "transactionCheckInterval", Field: &o.TransactionCheckInterval, Default: "60000", Unit: "ms", Range: "10..", Change: config.Restart, Tier: 2, Important: true,
 			Doc: "Time between two rounds of checks."},
 		{Name: "checkTransactionMessageEnable", Type: "bool", Default: "true", Tier: 1, Effect: config.NoEffect,
 			Doc: "No version that reads it is in use: checks run on every master. rejectTransactionMessage refuses transactions."},
 		{Name: "waitTimeMillsInTransactionQueue", Field: &o.WaitTimeMillsInTransactionQueue, Default: "3000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 3, Effect: config.NoEffect,
 			Doc: "Limit of an end of transaction's wait for a thread."},
-		{Name: "endTransactionPoolQueueCapacity", Field: &o.EndTransactionPoolQueueCapacity, Default: "100000", Range: "1..", Change: config.Restart, Tier: 3, Effect: config.NotYet,
+		{Name: "endTransactionPoolQueueCapacity", Field: &o.EndTransactionPoolQueueCapacity, Default: "100000", Range: "1..", Change: config.Restart, Tier: 3,
 			Doc: "Ends of transactions that may wait at a time."},
 	}}
 }

@@ -21,6 +21,7 @@ type lanes struct {
 	admin  *remoting.Lane
 	create *remoting.Lane // sends that create their topic
 	reply  *remoting.Lane // replies to requests, which wait for the disk when they are stored
+	trans  *remoting.Lane // ends of transactions
 }
 
 func newLanes(ctx context.Context, o *Options, log *zap.Logger, m *remoting.Metrics) *lanes {
@@ -28,7 +29,8 @@ func newLanes(ctx context.Context, o *Options, log *zap.Logger, m *remoting.Metr
 		return remoting.NewLane(ctx, remoting.LaneOptions{Name: name, Workers: workers, Queue: queue, Log: log, Metrics: m})
 	}
 	return &lanes{pull: lane("pull", 16, o.PullThreadPoolQueueCapacity), client: lane("client", 8, laneQueue), query: lane("query", 8, laneQueue),
-		admin: lane("admin", 8, laneQueue), create: lane("create", 16, laneQueue), reply: lane("reply", 16, laneQueue)}
+		admin: lane("admin", 8, laneQueue), create: lane("create", 16, laneQueue), reply: lane("reply", 16, laneQueue),
+		trans: lane("transaction", 16, o.EndTransactionPoolQueueCapacity)}
 }
 
 func (l *lanes) of(which lane) *remoting.Lane {
@@ -39,6 +41,8 @@ func (l *lanes) of(which lane) *remoting.Lane {
 		return l.query
 	case replyLane:
 		return l.reply
+	case transLane:
+		return l.trans
 	}
 	return l.admin
 }
@@ -51,6 +55,7 @@ func (l *lanes) each(fn func(name string, lane *remoting.Lane)) {
 	fn("admin", l.admin)
 	fn("create", l.create)
 	fn("reply", l.reply)
+	fn("transaction", l.trans)
 }
 
 // stop lets the lanes do what they have and ends them.

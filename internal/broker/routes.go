@@ -19,9 +19,12 @@ const (
 	queryLane              // may read from the disk
 	adminLane              // may do both, and wait for nameservers
 	replyLane              // replies, which wait for the disk when they are stored
+	transLane              // ends of transactions: may read from the disk and wait for it
 )
 
-func (l lane) String() string { return [...]string{"inline", "client", "query", "admin", "reply"}[l] }
+func (l lane) String() string {
+	return [...]string{"inline", "client", "query", "admin", "reply", "transaction"}[l]
+}
 
 // permission is what ACL 1.0 asks of an account for a request (behaviour.md
 // section 17). It is the documentation of a row until there is ACL.
@@ -87,6 +90,9 @@ func (b *Broker) routes() []route {
 		{code: protocol.LockBatchMQ, ask: b.locks.lock},
 		{code: protocol.UnlockBatchMQ, ask: b.locks.unlock},
 
+		{code: protocol.EndTransaction, lane: transLane, ask: b.trans.end, differs: "an end that comes twice is done once, and the other outcome is refused then; outcome 0 of a synchronous request is answered"},
+		{code: protocol.ResumeCheckHalf, lane: adminLane, ask: b.trans.resume, differs: "only a half message, or one that was put aside, is taken"},
+
 		{code: protocol.UpdateAndCreateTopic, lane: adminLane, perm: admin, ask: b.topicAdmin.update, differs: differsLimit},
 		{code: protocol.DeleteTopicInBroker, lane: adminLane, perm: admin, ask: b.topicAdmin.delete},
 		{code: protocol.GetAllTopicConfig, lane: adminLane, ask: b.topicAdmin.all},
@@ -118,7 +124,6 @@ func (b *Broker) routes() []route {
 		{code: protocol.SendReplyMessageV2, lane: replyLane, late: b.reply.take, differs: differsReply},
 
 		{code: protocol.ConsumerSendMsgBack, perm: groupSub, none: "the consumer then sends the message to its retry topic itself"},
-		{code: protocol.EndTransaction, none: "transactions"},
 		{code: protocol.GetAllDelayOffset, none: "delayed messages and replication"},
 		{code: 50, perm: admin, none: "access control"},
 		{code: 51, perm: admin, none: "access control"},
@@ -129,7 +134,6 @@ func (b *Broker) routes() []route {
 		{code: 316, none: "cleaning on request"},
 		{code: 317, none: "statistics of all groups at once; ask for each (208)"},
 		{code: 321, none: "reading of raw queue entries"},
-		{code: 323, none: "transactions"},
 		{code: 328, none: "the list of all producers; ask for each group (204)"},
 		{code: 329, none: "cleaning on request; see deleteWhen and fileReservedTime"},
 		{code: 343, none: "the topics of a group"},
@@ -255,7 +259,7 @@ type Request struct {
 
 // Requests is the table of requests, by code.
 func Requests() []Request {
-	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{},
+	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{}, trans: &transDesk{},
 		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, relay: &relayDesk{}, reply: &replyDesk{}, brokerAdmin: &brokerDesk{}}
 	var out []Request
 	for _, r := range b.routes() {
@@ -269,7 +273,7 @@ func Requests() []Request {
 // send them yet; empty: it does.
 func Calls() map[int32]string {
 	return map[int32]string{
-		protocol.CheckTransactionState:    "transactions",
+		protocol.CheckTransactionState:    "",
 		protocol.NotifyConsumerIdsChanged: "",
 		220:                               "resetting the offsets of connected consumers",
 		221:                               "asking connected consumers",

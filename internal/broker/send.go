@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,7 @@ type outgoing struct {
 	header   protocol.SendHeader
 	reply    protocol.SendReply
 	props    []byte
+	half     []byte // the properties of a half message
 	outer    []byte // what each message of a batch gets behind its own properties
 	target   []byte // the topic, when it is not the header's
 	ids      []byte
@@ -236,10 +238,13 @@ func (s *sender) putOne(w *outgoing, q *store.Queue, m *message.Message, o *Opti
 	if dead {
 		seen.delay = false // it was to wait for a next try that does not come
 	}
-	if err := seen.refuse(m.SysFlag, o); err != nil {
+	if err := seen.refuse(); err != nil {
 		return false, err
 	}
 	m.Props = w.props
+	if q, err = s.transact(w, q, m, seen, dead, o); err != nil {
+		return false, err
+	}
 	return !seen.dontWait, s.add(w, q, m, o)
 }
 
@@ -248,7 +253,7 @@ func (s *sender) putOne(w *outgoing, q *store.Queue, m *message.Message, o *Opti
 // behind it, as the original writes them.
 func (s *sender) putBatch(w *outgoing, q *store.Queue, m *message.Message, o *Options) (n int, wait bool, err error) {
 	if m.SysFlag&message.TxMask != 0 {
-		return 0, false, refuse(protocol.MessageIllegal, "%s (a batch cannot be part of a transaction)", illegalText(o))
+		return 0, false, refuse(protocol.MessageIllegal, "%s (%s)", illegalText(o), errTxBatch)
 	}
 	body := m.Body
 	if len(body) > o.MaxMessageSize {
@@ -256,7 +261,10 @@ func (s *sender) putBatch(w *outgoing, q *store.Queue, m *message.Message, o *Op
 	}
 	var seen propsSeen
 	w.outer, seen = batchProps(w.outer[:0], w.header.Props, o.BrokerClusterName)
-	if err := seen.refuse(m.SysFlag, o); err != nil {
+	if seen.tx {
+		return 0, false, refuse(protocol.MessageIllegal, "%s (%s)", illegalText(o), errTxBatch)
+	}
+	if err := seen.refuse(); err != nil {
 		return 0, false, err
 	}
 	w.batch.BeginGroup()
@@ -369,14 +377,8 @@ type propsSeen struct {
 
 // refuse turns down what this version cannot keep its promise on, rather than
 // deliver it at once as if nothing had been asked.
-func (p propsSeen) refuse(flag message.SysFlag, o *Options) error {
-	tx := p.tx || flag&message.TxMask != 0
-	switch {
-	case tx && o.RejectTransactionMessage:
-		return refuse(protocol.NoPermission, "the broker[%s] sending transaction message is forbidden", o.BrokerIP1)
-	case tx:
-		return refuse(protocol.MessageIllegal, "transaction messages are %s; the message was not stored", notYet)
-	case p.delay:
+func (p propsSeen) refuse() error {
+	if p.delay {
 		return refuse(protocol.MessageIllegal, "delayed messages are %s; the message was not stored", notYet)
 	}
 	return nil
@@ -391,7 +393,7 @@ func (p *propsSeen) look(name, value []byte) {
 		n, err := strconv.Atoi(string(value))
 		p.delay = err == nil && n > 0
 	case message.PropTransaction:
-		p.tx = string(value) == "true"
+		p.tx = strings.EqualFold(string(value), "true")
 	}
 }
 

@@ -204,6 +204,12 @@ func requestHeader(code int32) Header {
 		return &TopicHeader{}
 	case DeleteGroup:
 		return &DeleteGroupHeader{}
+	case EndTransaction:
+		return &EndHeader{}
+	case CheckTransactionState:
+		return &CheckHeader{}
+	case ResumeCheckHalf:
+		return &ResumeHeader{}
 	case GetConsumeStats:
 		return &ConsumeStatsHeader{}
 	}
