@@ -46,6 +46,7 @@ type Broker struct {
 	names     *registrar
 	lanes     *lanes
 	server    *remoting.Server
+	role      *replication
 
 	table       *table
 	send        *sender
@@ -111,8 +112,6 @@ func start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 // without it would break a promise (decisions.md, Configuration).
 func lacking(o *Options) error {
 	switch {
-	case o.BrokerRole == Slave:
-		return fmt.Errorf("brokerRole=SLAVE: replication is %s, a slave would serve nothing; start it as a master of its own or wait for the version that has it", notYet)
 	case o.ACLEnable:
 		return fmt.Errorf("aclEnable=true: access control is %s, and without it anyone could do anything; set it to false only where the network keeps strangers away", notYet)
 	case o.TLSServerMode == "enforcing":
@@ -163,6 +162,9 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	})
 	b.tasks(o)
 	if err = b.listen(ctx, o, ro); err != nil {
+		return err
+	}
+	if err = b.startRole(ctx, o); err != nil {
 		return err
 	}
 	first, cancel := context.WithTimeout(ctx, announceWait)
@@ -356,6 +358,7 @@ func (b *Broker) close(ctx context.Context) error {
 	if b.group != nil {
 		b.group.Stop()
 	}
+	b.role.stop()
 	if b.offsets != nil && b.groups != nil {
 		errs = append(errs, b.saveAtEnd(ctx))
 	}

@@ -68,10 +68,12 @@ func (s *sender) finish(w *outgoing, started time.Time) {
 	var f *flight
 	var wait watermark.Waiter
 	var deadline time.Time
-	if s.sync {
-		if f = s.takeOff(w); f != nil {
-			wait, deadline = f, time.Now().Add(o.SyncFlushTimeout)
-		}
+	copied := s.replicas != nil && s.replicas.Available(s.store.MaxOffset(), o.HASlaveFallbehindMax)
+	if s.sync || copied {
+		f = s.takeOff(w, copied)
+	}
+	if f != nil && s.sync {
+		wait, deadline = f, time.Now().Add(o.SyncFlushTimeout)
 	}
 	if err := s.append(w, deadline, wait); err != nil {
 		if f != nil {
@@ -80,7 +82,14 @@ func (s *sender) finish(w *outgoing, started time.Time) {
 		s.refuseAll(w, err)
 		return
 	}
-	s.answerAll(w, f, o)
+	code := protocol.Success
+	if o.BrokerRole == SyncMaster && !copied {
+		code = protocol.SlaveNotAvailable
+	}
+	s.answerAll(w, f, o, code)
+	if f != nil && copied {
+		s.replicas.Replicated.When(w.batch.End(), time.Now().Add(o.SlaveTimeout), (*copying)(f))
+	}
 	if f != nil {
 		f.arrive() // what Done must know is in place
 	}
@@ -112,15 +121,10 @@ func (s *sender) refuseAll(w *outgoing, err error) {
 }
 
 // answerAll answers what waits for nothing and tells the flight where the rest
-// was stored. A message with WAIT=false, or any under ASYNC_FLUSH, is answered
-// now; a SYNC_MASTER without a replica never says SEND_OK of one that wanted to
-// wait.
-func (s *sender) answerAll(w *outgoing, f *flight, o *Options) {
+// was stored. code is what one that wanted to wait is told when all is well: a
+// SYNC_MASTER without a slave within reach never says SEND_OK of it.
+func (s *sender) answerAll(w *outgoing, f *flight, o *Options, code int32) {
 	failpoint.Hit("beforeAck")
-	code := protocol.Success
-	if o.BrokerRole == SyncMaster {
-		code = protocol.SlaveNotAvailable
-	}
 	at := 0 // in f.late
 	for i := range w.staged {
 		st := &w.staged[i]
@@ -168,16 +172,17 @@ func (s *sender) appendIDs(dst []byte, w *outgoing, st *staged) []byte {
 	return dst
 }
 
-// flight is the sends of one Turn that wait for the disk. It is the Turn's one
-// waiter on the store's mark and is pooled.
+// flight is the sends of one Turn that wait for the disk, for a replica or for
+// both. It is the Turn's one waiter on each of the two marks and is pooled.
 //
-// The mark may get there on the flusher's goroutine before the Turn has written
-// down where the messages lie: whoever of the two comes last answers.
+// The marks may get there on other goroutines before the Turn has written down
+// where the messages lie: whoever comes last answers.
 type flight struct {
 	s       *sender
 	late    []lateSend
 	ids     []byte
-	err     error // of the wait
+	err     error // of the wait for the disk
+	copyErr error // ... for a replica
 	parties atomic.Int32
 	reply   protocol.SendReply
 }
@@ -197,7 +202,7 @@ var flights = sync.Pool{New: func() any { return &flight{} }}
 
 // takeOff moves the requests that want to wait into a flight; nil when none does.
 // Their call in w is nil from then on.
-func (s *sender) takeOff(w *outgoing) *flight {
+func (s *sender) takeOff(w *outgoing, copied bool) *flight {
 	var f *flight
 	for i := range w.staged {
 		st := &w.staged[i]
@@ -206,8 +211,8 @@ func (s *sender) takeOff(w *outgoing) *flight {
 		}
 		if f == nil {
 			f = flights.Get().(*flight)
-			f.s, f.err = s, nil
-			f.parties.Store(2)
+			f.s, f.err, f.copyErr = s, nil, nil
+			f.parties.Store(1 + btoi(s.sync) + btoi(copied))
 		}
 		l := lateSend{queue: st.queue}
 		if w.detached {
@@ -229,6 +234,16 @@ func (s *sender) takeOff(w *outgoing) *flight {
 func (f *flight) Done(err error) {
 	f.err = err
 	f.arrive()
+}
+
+// copying is a flight as the waiter for a replica.
+type copying flight
+
+// Done is told how the wait for a replica ended, on the goroutine that reads its
+// acknowledgements.
+func (c *copying) Done(err error) {
+	c.copyErr = err
+	(*flight)(c).arrive()
 }
 
 func (f *flight) arrive() {
@@ -259,22 +274,36 @@ func (f *flight) answer() {
 			r = errorResponse(s.log, l.err)
 			f.reply = protocol.SendReply{Region: o.RegionID, Trace: o.TraceOn, Failed: true}
 			r.Header = &f.reply
-		case f.err != nil:
-			// It has been appended and may be found after a restart, so it must not
-			// be called refused.
-			if r.Code == protocol.Success { // a replica's status wins, as in the original
-				r.Code = protocol.FlushDiskTimeout
-			}
-			if !errors.Is(f.err, watermark.ErrDeadline) {
-				r.Remark = "whether the message is on the disk is not known: " + f.err.Error()
-			}
+		default:
+			// Whatever becomes of the waits, it has been appended and may be found after
+			// a restart, so it must not be called refused.
+			f.verdict(&r)
 		}
 		l.answer(r)
 	}
 	s.waiting.Add(-int64(len(f.late)))
 	clear(f.late)
-	f.late, f.ids, f.s, f.err = f.late[:0], f.ids[:0], nil, nil
+	f.late, f.ids, f.s, f.err, f.copyErr = f.late[:0], f.ids[:0], nil, nil, nil
 	flights.Put(f)
+}
+
+// verdict puts how the waits ended into an answer; a replica's status wins, as in
+// the original.
+func (f *flight) verdict(r *remoting.Response) {
+	if f.err != nil {
+		if r.Code == protocol.Success {
+			r.Code = protocol.FlushDiskTimeout
+		}
+		if !errors.Is(f.err, watermark.ErrDeadline) {
+			r.Remark = "whether the message is on the disk is not known: " + f.err.Error()
+		}
+	}
+	if f.copyErr != nil {
+		r.Code = protocol.FlushSlaveTimeout
+		if !errors.Is(f.copyErr, watermark.ErrDeadline) {
+			r.Remark = "whether a slave has the message is not known: " + f.copyErr.Error()
+		}
+	}
 }
 
 func (l *lateSend) answer(r remoting.Response) {

@@ -50,7 +50,6 @@ func (o *Options) Finish(file string) []config.Problem {
 		problems = append(problems, config.Problem{Level: level, File: file, Line: o.Source.Line(key), Key: key, Value: value, Text: text})
 	}
 	if o.BrokerRole == Slave {
-		say(config.Fatal, "brokerRole", string(Slave), "asks for replication, which gomq does not have yet; run this slave with RocketMQ, or leave it out until gomq can")
 		if o.BrokerID <= 0 {
 			say(config.Fatal, "brokerId", strconv.FormatInt(o.BrokerID, 10), "Slave's brokerId must be > 0")
 		}

@@ -59,15 +59,11 @@ func TestSeedMaster(t *testing.T) {
 	}
 }
 
-// The users' slave is refused for its role and for nothing else, until gomq can
-// replicate.
+// The users' slave loads as it is.
 func TestSeedSlave(t *testing.T) {
 	o, problems, err := LoadOptions(filepath.Join("testdata", "broker-b-s.properties"), nil, nil)
-	if err == nil || !strings.Contains(err.Error(), "broker-b-s.properties:51: brokerRole=SLAVE: asks for replication") {
-		t.Errorf("error %v, want the refusal of the role with its line", err)
-	}
-	if got, want := lines(problems, config.Fatal), []string{"51 brokerRole"}; !slices.Equal(got, want) {
-		t.Errorf("fatal %q, want %q", got, want)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if got := lines(problems, config.Warning); len(got) != 0 {
 		t.Errorf("warnings %q, want none", got)
@@ -92,7 +88,6 @@ func TestRefused(t *testing.T) {
 	for line, want := range map[string]string{
 		"aclEnable=true":                                "access control",
 		"enableDLegerCommitLog=true":                    "DLedger",
-		"brokerRole=SLAVE\nbrokerId=1":                  "replication",
 		"brokerRole=SLAVE\nbrokerId=0":                  "Slave's brokerId must be > 0",
 		"tls.server.mode=enforcing":                     "TLS",
 		"useTLS=true":                                   "TLS",

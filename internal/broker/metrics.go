@@ -94,7 +94,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.lag(gauge)
 }
 
-func btoi(v bool) int {
+func btoi(v bool) int32 {
 	if v {
 		return 1
 	}

@@ -15,6 +15,7 @@ import (
 
 	"gomq/internal/broker/meta"
 	"gomq/internal/config"
+	"gomq/internal/ha"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
@@ -35,6 +36,9 @@ type sender struct {
 	stats   *stats
 	storeAt netip.AddrPort // what message ids and records say of this broker
 	sync    bool           // SYNC_FLUSH: a send is answered once the disk has it
+	// replicas is SYNC_MASTER: a send is answered once one of them has it. nil
+	// otherwise.
+	replicas *ha.Master
 
 	waiting atomic.Int64 // sends that wait for the disk
 	refused refusals

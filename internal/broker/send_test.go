@@ -265,7 +265,6 @@ func TestSyncMasterAlone(t *testing.T) {
 // What would break a promise refuses to start.
 func TestRefusesToStart(t *testing.T) {
 	for text, change := range map[string]func(o *Options){
-		"brokerRole=SLAVE":          func(o *Options) { o.BrokerRole, o.BrokerID = Slave, 1 },
 		"aclEnable=true":            func(o *Options) { o.ACLEnable = true },
 		"tls.server.mode=enforcing": func(o *Options) { o.TLSServerMode = "enforcing" },
 	} {

@@ -1,15 +1,30 @@
-// Package ha is log shipping, from a master to its slaves. So far it has the
-// frames of the 4.x protocol (ha.md section 2); the two ends of a connection are
-// not there yet, and a broker with brokerRole=SLAVE refuses to start.
+// Package ha is log shipping: Master, the end that streams its log to slaves, and
+// Replica, the end that appends what comes. Neither knows what a record is; the
+// log that they are given does.
 //
-// The protocol is plain TCP without a greeting, big endian:
+// The protocol is that of RocketMQ 4.x (ha.md section 2), plain TCP without a
+// greeting, big endian:
 //
 //	slave to master   8 bytes       offset i64: "I have the log up to here"
 //	master to slave   12 + n bytes  offset i64, n i32, n bytes of the log from there on
 //
+// The first report asks for the offset to begin at; 0 gets the master's last file.
 // A block with n = 0 is the master's heartbeat. The bytes are the log's own,
 // fillers included; a record may be split between blocks, but no block crosses
 // the end of a log file.
+//
+// Between gomq peers a greeting comes first, so that a slave that is ahead of its
+// master or has other bytes is noticed. A slave greets a master that has said over
+// remoting that it is gomq. All of it within 5 s:
+//
+//	slave to master   magic F0 67 6F 6D 71 68 61 01, a message: who it is and what it has
+//	master to slave   the same magic, a message: who it is and what it has
+//	slave to master   a message: the CRC-32C of the last 64 KiB that both have
+//	master to slave   a message: where its blocks begin, or why there will be none
+//
+// A message is its length, u32, at most 4096, and that many bytes of JSON: the
+// types hello, proof and verdict in greet.go. Then follow blocks and reports as
+// above, without a first report; a slave without a log gets all of the master's.
 package ha
 
 import (

@@ -155,6 +155,17 @@ func (b *Batch) Cut(mark int) {
 // Placed says where item i was stored; valid after Append.
 func (b *Batch) Placed(i int) Placed { return b.items[i].placed }
 
+// End is the offset behind the last item that was stored, 0 when none was; valid
+// after Append.
+func (b *Batch) End() int64 {
+	for i := len(b.items) - 1; i >= 0; i-- {
+		if p := &b.items[i].placed; p.Err == nil {
+			return p.Offset + int64(p.Size)
+		}
+	}
+	return 0
+}
+
 // appendKeyHashes appends the index hashes of a record's keys: the unique key
 // first, then each part of KEYS (store.md section 5). seed is the hash of
 // "topic#".

@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/config"
+	"gomq/internal/ha"
+	"gomq/internal/store"
+	"gomq/internal/task"
+	"gomq/internal/watermark"
+)
+
+// replication is the broker's part in its set: a master ships its log to whoever
+// connects, a slave follows its master. One of the two ends is nil.
+type replication struct {
+	live  *config.Live[Options]
+	log   *zap.Logger
+	store *store.Store
+	names *registrar
+	group *task.Group
+
+	peers   *peers
+	master  *ha.Master
+	replica *ha.Replica
+}
+
+// isMaster says whether this broker takes messages.
+func (b *Broker) isMaster() bool { return b.live.Load().BrokerRole != Slave }
+
+// replicaState says how a slave stands to its master; ok is false on a master.
+func (b *Broker) replicaState() (s ha.ReplicaState, ok bool) {
+	if b.role == nil || b.role.replica == nil {
+		return s, false
+	}
+	return b.role.replica.State(), true
+}
+
+// replicas are the slaves that are connected to this master.
+func (b *Broker) replicas() []ha.ReplicaInfo {
+	if b.role == nil || b.role.master == nil {
+		return nil
+	}
+	return b.role.master.Replicas()
+}
+
+// me is what this broker says of itself to a gomq peer.
+func (r *replication) me() ha.Name {
+	o := r.live.Load()
+	return ha.Name{Cluster: o.BrokerClusterName, Broker: o.BrokerName, ID: o.BrokerID, Addr: brokerAddr(o)}
+}
+
+func (r *replication) tuning() ha.Tuning {
+	o := r.live.Load()
+	return ha.Tuning{Batch: o.HATransferBatchSize, Heartbeat: o.HASendHeartbeatInterval, Silence: o.HAHousekeepingInterval}
+}
+
+// startRole begins the role of the options: the store is open, the doors for
+// clients as well.
+func (b *Broker) startRole(ctx context.Context, o *Options) (err error) {
+	r := &replication{live: b.live, log: b.log, store: b.store, names: b.names, group: task.NewGroup(context.WithoutCancel(ctx), b.log, nil)}
+	b.role = r
+	if o.BrokerRole == Slave {
+		r.follow(o)
+		return nil
+	}
+	if r.peers, err = loadPeers(b.live, b.log, b.names, b.with.now); err != nil {
+		return err
+	}
+	if err = r.lead(ctx, o); err != nil {
+		return err
+	}
+	if o.BrokerRole == SyncMaster {
+		b.send.replicas = r.master
+	}
+	return nil
+}
+
+// lead opens the door for slaves. What they get is what is appended; a master that
+// promises its own disk first ships what is on it, so that a slave never has what
+// a power cut takes from its master.
+func (r *replication) lead(ctx context.Context, o *Options) error {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(o.ListenHost, strconv.Itoa(o.HAListenPort)))
+	if err != nil {
+		return fmt.Errorf("listenPort+1=%d, which slaves use: %w; another process has it, or set another listenPort", o.HAListenPort, err)
+	}
+	r.master = ha.NewMaster(r.group.Context(), ln, ha.MasterOptions{Log: r.store, Ship: r.ship(o), Tune: r.tuning, Me: r.me,
+		Counts: r.peers.counts, Unknown: r.peers.ask, Zap: r.log})
+	r.peers.fresh = r.master.Recount
+	r.group.Go("list of slaves", func(ctx context.Context) error { return r.peers.keep(ctx, r.master.Uncounted) })
+	return nil
+}
+
+// ship is the mark up to which a master's log may be sent.
+func (r *replication) ship(o *Options) *watermark.Mark {
+	if o.BrokerRole == SyncMaster && o.FlushDiskType == SyncFlush {
+		return r.store.Durable
+	}
+	return r.store.Appended
+}
+
+// follow starts to copy the master's log. A slave under SYNC_FLUSH reports what is
+// on its disk, as its master's SYNC_MASTER is then taken to mean.
+func (r *replication) follow(o *Options) {
+	ro := ha.ReplicaOptions{Log: r.store, Confirm: r.store.Appended, Tune: r.tuning, Me: r.me, Temporary: noSpace, Zap: r.log,
+		Master: func() string {
+			_, addr := r.names.master()
+			return addr
+		}}
+	if o.FlushDiskType == SyncFlush {
+		ro.Confirm, ro.Late = r.store.Durable, true
+	}
+	r.replica = ha.NewReplica(r.group.Context(), ro)
+	r.group.Go("address of the master", func(ctx context.Context) error {
+		for {
+			changed := r.names.masterChanged()
+			r.replica.Kick()
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
+}
+
+// noSpace says whether an error of the store goes away when there is space again.
+func noSpace(err error) bool {
+	var refused *store.RefusedError
+	return errors.As(err, &refused) && refused.Cause == store.CauseDiskFull
+}
+
+// stop ends the role.
+func (r *replication) stop() {
+	if r == nil {
+		return
+	}
+	if r.replica != nil {
+		r.replica.Stop()
+	}
+	if r.master != nil {
+		r.master.Stop()
+	}
+	r.group.Stop()
+}

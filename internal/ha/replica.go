@@ -1,0 +1,419 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/task"
+	"gomq/internal/watermark"
+)
+
+const (
+	// dialWait bounds the making of a connection to the master.
+	dialWait = 5 * time.Second
+	// pauseFirst and pauseMost are the pauses before the master is tried again, and
+	// pauseStopped the one after trouble that does not go away by itself.
+	pauseFirst, pauseMost, pauseStopped = 200 * time.Millisecond, 5 * time.Second, 30 * time.Second
+	// spaceWait is how long a replica without space waits.
+	spaceWait = time.Second
+	// firstRead is the size of a replica's buffer at first; it grows up to what a
+	// block may have.
+	firstRead = 512 << 10
+)
+
+// ReplicaOptions are what a Replica is made of. All but Gomq, Dial and Zap are
+// needed.
+type ReplicaOptions struct {
+	Log Log
+	// Confirm is what is reported: the log's end, or how far it is durable.
+	Confirm *watermark.Mark
+	Late    bool // Confirm rises some time after AppendRaw has returned
+	Tune    func() Tuning
+	Me      func() Name
+	// Master is the host:port of the master's door, "" while it is not known.
+	Master func() string
+	// Gomq says whether the master behind the door understands the greeting; nil:
+	// no. It may block until ctx ends.
+	Gomq func(ctx context.Context, addr string) bool
+	// Before, if not nil, is asked before each connection to a master of the 4.x
+	// protocol: an error is why nothing may be taken from it. It may block until ctx
+	// ends.
+	Before func(ctx context.Context, addr string, end int64) error
+	// Temporary says whether an error of the log goes away by itself (no space).
+	Temporary func(err error) bool
+	Dial      func(ctx context.Context, addr string) (net.Conn, error)
+	Zap       *zap.Logger // nil = silent
+}
+
+// Stopped is an error that says that this replica may not follow its master: going
+// on would hide that one of the two has lost something. Nothing is changed; an
+// operator has to choose.
+type Stopped struct{ Err error }
+
+func (e *Stopped) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *Stopped) Unwrap() error { return e.Err }
+
+// Replica is the receiving end of log shipping: it connects to the master, appends
+// what comes and reports how far it has got, again and again until it is stopped.
+type Replica struct {
+	o      ReplicaOptions
+	group  *task.Group
+	kick   chan struct{}
+	paused atomic.Bool
+
+	mu    sync.Mutex // guards the rest
+	state ReplicaState
+	conn  net.Conn // of the session under way
+}
+
+// ReplicaState describes a Replica for people.
+type ReplicaState struct {
+	Master    string // address of its door, "" = not known
+	Connected bool
+	Greeted   bool      // the master is gomq and both have compared their logs
+	Since     time.Time // of the connection
+	LastBlock time.Time // when something came last
+	End       int64     // of the log
+	MasterEnd int64     // offset up to which the master is known to have the log
+	Stopped   bool      // an operator has to choose, see Err
+	Err       error     // why there is no connection
+}
+
+// Lag is how many bytes the replica is known to be behind.
+func (s ReplicaState) Lag() int64 { return max(s.MasterEnd-s.End, 0) }
+
+// NewReplica starts a Replica; ctx ends it too.
+func NewReplica(ctx context.Context, o ReplicaOptions) *Replica {
+	if o.Zap == nil {
+		o.Zap = zap.NewNop()
+	}
+	if o.Dial == nil {
+		var d net.Dialer
+		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+	}
+	r := &Replica{o: o, group: task.NewGroup(ctx, o.Zap, nil), kick: make(chan struct{}, 1)}
+	r.group.Go("replica", r.run)
+	r.group.Go("end of the replica", func(ctx context.Context) error {
+		<-ctx.Done()
+		r.hangUp()
+		return nil
+	})
+	return r
+}
+
+// Stop ends the Replica; everything that came has been appended.
+func (r *Replica) Stop() { r.group.Stop() }
+
+// Kick makes a Replica without a connection try again at once: perhaps the address
+// of the master has become known.
+func (r *Replica) Kick() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Pause ends the connection and keeps the Replica from making another one, or lets
+// it go on.
+func (r *Replica) Pause(on bool) {
+	r.paused.Store(on)
+	if on {
+		r.hangUp()
+	}
+	r.Kick()
+}
+
+// State says how the Replica stands.
+func (r *Replica) State() ReplicaState {
+	r.mu.Lock()
+	s := r.state
+	r.mu.Unlock()
+	s.End = r.o.Log.MaxOffset()
+	return s
+}
+
+func (r *Replica) note(fn func(s *ReplicaState)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn(&r.state)
+}
+
+// hangUp closes the connection under way.
+func (r *Replica) hangUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.conn != nil {
+		r.conn.Close()
+	}
+}
+
+// run follows the master.
+func (r *Replica) run(ctx context.Context) error {
+	pause, said := time.Duration(0), ""
+	for ctx.Err() == nil {
+		addr := r.o.Master()
+		if addr == "" || r.paused.Load() {
+			r.rest(ctx, time.Second)
+			continue
+		}
+		begun := time.Now()
+		err := r.session(ctx, addr)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var stopped *Stopped
+		is := errors.As(err, &stopped)
+		r.note(func(s *ReplicaState) { s.Connected, s.Greeted, s.Stopped, s.Err = false, false, is, err })
+		if text := err.Error(); text != said {
+			said = text
+			if is {
+				r.o.Zap.Error("this slave does not follow its master and keeps its data until an operator has chosen", zap.String("master", addr), zap.Error(err))
+			} else {
+				r.o.Zap.Warn("no connection to the master, it is tried again", zap.String("master", addr), zap.Error(err))
+			}
+		}
+		if time.Since(begun) > pauseMost {
+			pause, said = 0, ""
+		}
+		pause = min(max(2*pause, pauseFirst), pauseMost)
+		if is {
+			r.rest(ctx, pauseStopped)
+		} else {
+			r.rest(ctx, pause)
+		}
+	}
+	return nil
+}
+
+// rest waits, or until Kick.
+func (r *Replica) rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.kick:
+	case <-ctx.Done():
+	}
+}
+
+// session is one connection to the master, from its making to its end.
+func (r *Replica) session(ctx context.Context, addr string) error {
+	l := r.o.Log
+	dial, cancel := context.WithTimeout(ctx, dialWait)
+	defer cancel()
+	// The first report is an acknowledgement too.
+	if err := r.o.Confirm.Wait(dial, l.MaxOffset()); err != nil {
+		return fmt.Errorf("the log is not durable yet: %w", err)
+	}
+	gomq := r.o.Gomq != nil && r.o.Gomq(dial, addr)
+	if !gomq && r.o.Before != nil {
+		if err := r.o.Before(dial, addr, l.MaxOffset()); err != nil {
+			return err
+		}
+	}
+	conn, err := r.o.Dial(dial, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	r.mu.Lock()
+	r.conn = conn
+	r.state.Master = addr
+	r.mu.Unlock()
+	if ctx.Err() != nil || r.paused.Load() {
+		return errors.New("paused")
+	}
+	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead)}
+	if s.at == 0 || l.Empty() {
+		s.at = -1
+	}
+	s.reported.Store(-1)
+	if gomq {
+		if err := s.greet(); err != nil {
+			return err
+		}
+	}
+	return s.follow(ctx, gomq)
+}
+
+// session is a connection to the master.
+type session struct {
+	r    *Replica
+	conn net.Conn
+	at   int64 // the next block begins here; -1 = anywhere, the log is empty
+
+	buf  []byte // what came and is no whole block yet lies in buf[lo:hi]
+	lo   int
+	hi   int
+	rest []byte // what came and is no whole record yet; it ends at at
+
+	mu       sync.Mutex // held while a report is written
+	reported atomic.Int64
+}
+
+// follow reports and appends until something is wrong.
+func (s *session) follow(ctx context.Context, gomq bool) error {
+	r := s.r
+	if !gomq {
+		if err := s.report(r.o.Log.MaxOffset()); err != nil {
+			return err
+		}
+	}
+	now := time.Now()
+	r.note(func(st *ReplicaState) {
+		st.Connected, st.Greeted, st.Since, st.LastBlock, st.Stopped, st.Err = true, gomq, now, now, false, nil
+	})
+	r.o.Zap.Info("this slave follows its master", zap.Stringer("master", s.conn.RemoteAddr()), zap.Bool("gomq", gomq), zap.Int64("from", r.o.Log.MaxOffset()))
+	g := task.NewGroup(ctx, r.o.Zap, nil)
+	defer g.Stop()
+	defer s.conn.Close()
+	g.Go("reports to the master", s.reports)
+	for {
+		if err := s.read(); err != nil {
+			return err
+		}
+		if err := s.take(ctx); err != nil {
+			return err
+		}
+		// What is in the log already needs no other goroutine to say so.
+		if err := s.report(r.o.Confirm.Load()); err != nil {
+			return err
+		}
+	}
+}
+
+// read gets more bytes from the master.
+func (s *session) read() error {
+	if s.lo == s.hi {
+		s.lo, s.hi = 0, 0
+	} else if s.hi == len(s.buf) {
+		s.hi = copy(s.buf, s.buf[s.lo:s.hi])
+		s.lo = 0
+		if s.hi == len(s.buf) {
+			s.buf = append(s.buf, make([]byte, min(len(s.buf), MaxBlock+firstRead-len(s.buf)))...)
+		}
+	}
+	s.conn.SetReadDeadline(time.Now().Add(s.r.o.Tune().Silence))
+	n, err := s.conn.Read(s.buf[s.hi:])
+	s.hi += n
+	return err
+}
+
+// take appends the whole blocks that have come.
+func (s *session) take(ctx context.Context) error {
+	for {
+		b, used, err := ParseBlock(s.buf[s.lo:s.hi])
+		if err != nil || used == 0 {
+			return err
+		}
+		s.lo += used
+		end := b.Offset + int64(len(b.Bytes))
+		if s.at >= 0 && b.Offset != s.at {
+			return fmt.Errorf("the master sends the log from %d on, this slave has it up to %d", b.Offset, s.at)
+		}
+		s.r.note(func(st *ReplicaState) { st.LastBlock, st.MasterEnd = time.Now(), max(st.MasterEnd, end) })
+		if len(b.Bytes) == 0 {
+			continue
+		}
+		if s.at < 0 {
+			s.at = b.Offset
+		}
+		if err := s.append(ctx, b.Bytes); err != nil {
+			return err
+		}
+	}
+}
+
+// append appends the bytes of a block behind those that were no whole record.
+func (s *session) append(ctx context.Context, p []byte) error {
+	from := s.at - int64(len(s.rest))
+	s.at += int64(len(p))
+	torn := len(s.rest) > 0
+	if torn {
+		s.rest = append(s.rest, p...)
+		p = s.rest
+	}
+	for {
+		used, err := s.r.o.Log.AppendRaw(from, p)
+		from, p = from+int64(used), p[used:]
+		if err == nil {
+			break
+		}
+		if s.r.o.Temporary == nil || !s.r.o.Temporary(err) {
+			return err
+		}
+		s.r.o.Zap.Error("this slave cannot take what its master sends; it waits", zap.Error(err))
+		if !sleep(ctx, spaceWait) {
+			return ctx.Err()
+		}
+	}
+	if torn {
+		s.rest = s.rest[:copy(s.rest, p)]
+	} else {
+		s.rest = append(s.rest[:0], p...)
+	}
+	if len(s.rest) == 0 && cap(s.rest) > firstRead {
+		s.rest = nil
+	}
+	return nil
+}
+
+// report tells the master how far the log has got, unless it has been told.
+func (s *session) report(offset int64) error {
+	if offset <= s.reported.Load() {
+		return nil
+	}
+	return s.tell(offset)
+}
+
+// tell writes a report.
+func (s *session) tell(offset int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	offset = max(offset, s.reported.Load()) // never back
+	s.reported.Store(offset)
+	s.conn.SetWriteDeadline(time.Now().Add(s.r.o.Tune().Silence))
+	var b [ReportSize]byte
+	_, err := s.conn.Write(AppendReport(b[:0], offset))
+	return err
+}
+
+// reports tells the master what has become durable, and that this slave is alive.
+func (s *session) reports(ctx context.Context) error {
+	confirm := s.r.o.Confirm
+	wake := &alarm{ring: make(chan struct{}, 1)}
+	beat := time.NewTicker(max(s.r.o.Tune().Heartbeat, time.Millisecond))
+	defer beat.Stop()
+	for listed := false; ; {
+		if !listed && s.r.o.Late {
+			listed = true
+			confirm.When(max(confirm.Load(), s.reported.Load())+1, time.Time{}, wake)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake.ring:
+			if wake.failed.Load() != nil {
+				s.conn.Close()
+				return nil
+			}
+			listed = false
+			if err := s.report(confirm.Load()); err != nil {
+				return nil // the reader has noticed
+			}
+		case <-beat.C:
+			if err := s.tell(confirm.Load()); err != nil {
+				return nil
+			}
+		}
+	}
+}
