@@ -114,8 +114,6 @@ func lacking(o *Options) error {
 	switch {
 	case o.ACLEnable:
 		return fmt.Errorf("aclEnable=true: access control is %s, and without it anyone could do anything; set it to false only where the network keeps strangers away", notYet)
-	case o.TLSServerMode == "enforcing":
-		return fmt.Errorf("tls.server.mode=enforcing: TLS is %s, and without it everything would be sent in the clear", notYet)
 	}
 	return nil
 }
@@ -138,9 +136,16 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 		return err
 	}
 	metrics := remoting.NewMetrics(reg)
-	ro := o.Door(b.log, metrics)
+	ro, err := o.Door(b.log, metrics)
+	if err != nil {
+		return err
+	}
 	ro.MaxCalls = maxAskedOfOne
-	b.outward = client.New(context.WithoutCancel(ctx), client.Options{Timeout: o.RegisterBrokerTimeoutMills, Remoting: remoting.Options{Log: b.log}, Log: b.log})
+	outTLS, err := o.DialTLS()
+	if err != nil {
+		return err
+	}
+	b.outward = client.New(context.WithoutCancel(ctx), client.Options{Timeout: o.RegisterBrokerTimeoutMills, Remoting: remoting.Options{Log: b.log, TLS: outTLS}, Log: b.log})
 	b.names = newRegistrar(ctx, b.live, b.log, b.topics, b.outward)
 	b.lanes = newLanes(ctx, o, b.log, metrics)
 	if err = b.wire(o, metrics); err != nil {

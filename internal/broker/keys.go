@@ -23,7 +23,7 @@ import (
 func Keys(o *Options) *config.Table {
 	return config.NewTable("the broker",
 		identityKeys(o), listenKeys(o), o.LogKeys(isolateLog), topicKeys(o), storageKeys(o), flushKeys(o), retentionKeys(o),
-		replicationKeys(o), sendKeys(o), pullKeys(o), transactionKeys(o), securityKeys(o), limitKeys(o),
+		replicationKeys(o), sendKeys(o), pullKeys(o), transactionKeys(o), securityKeys(o), o.TLSKeys(true), limitKeys(o),
 		lanesOfJava(), storeOfJava(), networkOfJava(), laterVersions())
 }
 

@@ -124,32 +124,12 @@ func transactionKeys(o *Options) config.Section {
 // for and missing refuses to start: going on without it would open a door that
 // the file says is shut.
 func securityKeys(o *Options) config.Section {
-	noTLS := "asks for TLS, which gomq does not have yet; traffic would be readable on the wire"
 	return config.Section{Title: "Security", Doc: "Who may come in. What is asked for here and missing in gomq refuses to start.", Keys: []config.Key{
 		{Name: "aclEnable", Field: &o.ACLEnable, Default: "false", Change: config.Fixed, Tier: 2, Important: true,
 			Check: refuseIf("true", "asks for access control, which gomq does not have yet; without it every client could read and write everything"),
 			Doc:   "Access control lists. Not yet in gomq: true refuses to start."},
 		{Name: "rocketmq.acl.plain.file", Type: "string", Default: "/conf/plain_acl.yml", Tier: 3, Effect: config.NotYet,
 			Doc: "File of the access control list."},
-		{Name: "tls.server.mode", Field: &o.TLSServerMode, Default: "permissive", Range: "disabled | permissive | enforcing", Tier: 2,
-			Check: refuseIf("enforcing", noTLS),
-			Doc:   "disabled: plain connections only; permissive: both; enforcing: TLS only. Not yet in gomq: permissive is as disabled, enforcing refuses to start."},
-		{Name: "useTLS", Field: &o.UseTLS, Default: "false", Tier: 2, Aliases: []config.Alias{{Name: "tls.enable", Quiet: true}},
-			Check: refuseIf("true", noTLS),
-			Doc:   "TLS towards nameservers and masters. Not yet in gomq: true refuses to start."},
-		{Name: "tls.test.mode.enable", Type: "bool", Default: "true", Tier: 2, Effect: config.NotYet, Doc: "Make a certificate at start where none is given."},
-		{Name: "tls.config.file", Type: "string", Default: "/etc/rocketmq/tls.properties", Tier: 2, Effect: config.NotYet, Doc: "File of the tls. keys."},
-		{Name: "tls.server.need.client.auth", Type: "string", Default: "none", Tier: 2, Effect: config.NotYet, Doc: "Whether clients must show a certificate."},
-		{Name: "tls.server.keyPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The server's key."},
-		{Name: "tls.server.keyPassword", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Its password."},
-		{Name: "tls.server.certPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The server's certificate."},
-		{Name: "tls.server.authClient", Type: "bool", Default: "false", Tier: 2, Effect: config.NotYet, Doc: "Check the certificates of clients."},
-		{Name: "tls.server.trustCertPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The authorities they are checked by."},
-		{Name: "tls.client.keyPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Key of outgoing connections."},
-		{Name: "tls.client.keyPassword", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Its password."},
-		{Name: "tls.client.certPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "Certificate of outgoing connections."},
-		{Name: "tls.client.authServer", Type: "bool", Default: "false", Tier: 2, Effect: config.NotYet, Doc: "Check the certificate of the other side."},
-		{Name: "tls.client.trustCertPath", Type: "string", Tier: 2, Effect: config.NotYet, Doc: "The authorities it is checked by."},
 		{Name: "configBlackList", Field: &o.ConfigBlackList, Default: "configBlackList;brokerConfigPath", Tier: 2,
 			Doc: "Keys that may not be set over the network, beyond those that never may."},
 	}}

@@ -180,9 +180,4 @@ type Options struct {
 	MaxNewTopicsPerSecond int // per client
 	MaxNewTopicsBurst     int
 	ACLEnable             bool
-
-	// TLS: who may listen in.
-
-	UseTLS        bool   // outgoing connections
-	TLSServerMode string // disabled, permissive, enforcing
 }

@@ -265,8 +265,7 @@ func TestSyncMasterAlone(t *testing.T) {
 // What would break a promise refuses to start.
 func TestRefusesToStart(t *testing.T) {
 	for text, change := range map[string]func(o *Options){
-		"aclEnable=true":            func(o *Options) { o.ACLEnable = true },
-		"tls.server.mode=enforcing": func(o *Options) { o.TLSServerMode = "enforcing" },
+		"aclEnable=true": func(o *Options) { o.ACLEnable = true },
 	} {
 		o := rigOptions(t.TempDir())
 		change(&o)

@@ -45,7 +45,7 @@ What a key may be changed by:
 
 A key that gomq does not know is a warning at start and an error of ` + "`config check`" + `. A
 value that does not parse, or asks for something whose absence would break a
-promise (access control, TLS only, a slave, several copies), refuses to start. *No
+promise (access control, a slave, several copies), refuses to start. *No
 effect* is said of keys that are accepted so that existing files load. **Not yet**
 is said of keys whose feature gomq does not have: a warning when the value asks
 for it.

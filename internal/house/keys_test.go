@@ -56,7 +56,7 @@ func fieldOf(o any, k *config.Key) string {
 var inTable = map[string]string{
 	"BrokerID": "a master's is 0", "HTTPPort": "read by the command under this name",
 	"ConfigBlackList": "given to config.Live", "ConfigStorePath": "is the file of -c", "RocketmqHome": "kept for dumps",
-	"TLSServerMode": "enforcing is refused", "UseTLS": "true is refused", "ACLEnable": "true is refused", "EnableConsumeQueueExt": "true is refused",
+	"ACLEnable": "true is refused", "EnableConsumeQueueExt": "true is refused",
 }
 
 // A key that says it works is read somewhere. What is not read must say that it

@@ -13,7 +13,7 @@ import (
 // in o. The keys, their defaults and marks are those of RocketMQ 4.9.8 (config.md
 // sections 7 and 8); those with gomq in their description are gomq's own.
 func Keys(o *Options) *config.Table {
-	return config.NewTable("the nameserver", listenKeys(o), routeKeys(o), fileKeys(o), o.LogKeys(), securityKeys(o), limitKeys(o),
+	return config.NewTable("the nameserver", listenKeys(o), routeKeys(o), fileKeys(o), o.LogKeys(), securityKeys(o), o.TLSKeys(false), limitKeys(o),
 		config.Section{Title: "Network of the original", Doc: "Accepted so that existing files load.", Keys: role.NetworkOfJava()}, laterVersions())
 }
 
@@ -74,23 +74,7 @@ func fileKeys(o *Options) config.Section {
 }
 
 func securityKeys(o *Options) config.Section {
-	later := func(name, kind, def, doc string) config.Key {
-		return config.Key{Name: name, Type: kind, Default: def, Tier: 2, Effect: config.NotYet, Doc: doc}
-	}
 	return config.Section{Title: "Security", Doc: "Who may come in. What is asked for here and missing in gomq refuses to start.", Keys: []config.Key{
-		{Name: "tls.server.mode", Field: &o.TLSServerMode, Default: "permissive", Range: "disabled | permissive | enforcing", Tier: 2,
-			Check: refuseTLS("enforcing"),
-			Doc:   "disabled: plain connections only; permissive: both; enforcing: TLS only. Not yet in gomq: permissive is as disabled, enforcing refuses to start."},
-		{Name: "useTLS", Type: "bool", Default: "false", Tier: 2, Aliases: []config.Alias{{Name: "tls.enable", Quiet: true}}, Effect: config.NoEffect,
-			Doc: "TLS of outgoing connections; a nameserver makes none."},
-		later("tls.test.mode.enable", "bool", "true", "Make a certificate at start where none is given."),
-		later("tls.config.file", "string", "/etc/rocketmq/tls.properties", "File of the tls. keys."),
-		later("tls.server.need.client.auth", "string", "none", "Whether clients must show a certificate."),
-		later("tls.server.keyPath", "string", "", "The server's key."),
-		later("tls.server.keyPassword", "string", "", "Its password."),
-		later("tls.server.certPath", "string", "", "The server's certificate."),
-		later("tls.server.authClient", "bool", "false", "Check the certificates of clients."),
-		later("tls.server.trustCertPath", "string", "", "The authorities they are checked by."),
 		{Name: "configBlackList", Field: &o.ConfigBlackList, Default: "configBlackList;configStorePath;kvConfigPath", Tier: 2,
 			Doc: "Keys that may not be set over the network. Of gomq's keys only those marked restart or at once may be set at all."},
 	}}
@@ -141,13 +125,4 @@ func notEmpty(value string) error {
 		return errors.New("must name a file")
 	}
 	return nil
-}
-
-func refuseTLS(bad string) func(string) error {
-	return func(value string) error {
-		if value == bad {
-			return errors.New("asks for TLS, which gomq does not have yet; traffic would be readable on the wire")
-		}
-		return nil
-	}
 }

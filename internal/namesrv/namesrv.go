@@ -39,7 +39,8 @@ const firstScan = 5 * time.Second
 
 // Start starts a nameserver; reg may be nil. It listens when Start returns. When
 // ctx ends it closes everything without waiting, Stop is the orderly way. Errors
-// say what to do: the port is in use, a file of the KV configuration is damaged.
+// say what to do: the port is in use, a certificate cannot be used, a file of the KV
+// configuration is damaged.
 func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg prometheus.Registerer) (*Server, error) {
 	o := live.Load()
 	if log == nil {
@@ -49,6 +50,12 @@ func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 	if now == nil {
 		now = time.Now
 	}
+	door := remoting.NewMetrics(reg)
+	ro, err := o.Door(log, door)
+	if err != nil {
+		return nil, err
+	}
+	ro.Listener = o.Listener
 	store, err := openKV(o.KVConfigPath, log)
 	if err != nil {
 		return nil, err
@@ -56,22 +63,15 @@ func Start(ctx context.Context, live *config.Live[Options], log *zap.Logger, reg
 	s := &Server{live: live, log: log, table: newTable(o.BrokerExpiredTimeMillis, now), kv: store,
 		group: task.NewGroup(ctx, log, nil)}
 	s.metrics = newMetrics(s.table, reg)
-	door := remoting.NewMetrics(reg)
 	s.lane = remoting.NewLane(ctx, remoting.LaneOptions{Name: "namesrv-files", Workers: 1, Queue: 1000, Log: log, Metrics: door})
 	s.tellOrders()
 	live.OnUpdate(func(*Options) { s.tellOrders() })
-	if s.door, err = remoting.Listen(ctx, doorOptions(o, log, door), s); err != nil {
+	if s.door, err = remoting.Listen(ctx, ro, s); err != nil {
 		s.metrics.unregister()
 		return nil, explain(err, o)
 	}
 	s.group.Go("namesrv sweeper", s.sweep)
 	return s, nil
-}
-
-func doorOptions(o *Options, log *zap.Logger, m *remoting.Metrics) remoting.Options {
-	ro := o.Door(log, m)
-	ro.Listener = o.Listener
-	return ro
 }
 
 // explain says what to do about a listener that could not be had.

@@ -241,7 +241,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("defaults: %+v", o)
 	}
 	for text, want := range map[string]string{
-		"tls.server.mode=enforcing":       "TLS",
+		"tls.server.mode=only":            "must be one of",
 		"listenPort=99999":                "outside",
 		"listenPort=9876 ":                "blank",
 		"kvConfigPath=":                   "must name a file",

@@ -27,9 +27,6 @@ type Options struct {
 	ConfigStorePath string // the -c file, or where the original would put one; written to only when it is the -c file
 	RocketmqHome    string // nothing reads it
 
-	// Security.
-	TLSServerMode string // disabled, permissive
-
 	// Limits.
 	MaxBrokers       int
 	MaxTopics        int

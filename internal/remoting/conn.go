@@ -24,8 +24,10 @@ import (
 // dialled. All methods may be called from any goroutine.
 type Conn struct {
 	hub     *hub
-	nc      net.Conn
-	raw     syscall.RawConn // nil when nc has no descriptor of its own (tests, TLS)
+	nc      net.Conn        // what was accepted or dialled; deadlines and the end are its
+	rw      net.Conn        // what is read and written: nc, or the TLS over it
+	raw     syscall.RawConn // nil when rw has no descriptor of its own (tests, TLS)
+	tls     bool            // counted as such
 	handler Handler
 	port    *portStat // nil when dialled
 	id      uint64
@@ -37,6 +39,7 @@ type Conn struct {
 	active     atomic.Int64 // last read or write
 	frameSince atomic.Int64 // when the incomplete frame at the front was begun
 	writeSince atomic.Int64 // when the write that is under way was begun
+	shakeSince atomic.Int64 // when the TLS handshake was begun
 	moved      atomic.Int64 // bytes of the incomplete frame that have arrived
 
 	// The reader's own.
@@ -55,12 +58,12 @@ type Conn struct {
 	asked  atomic.Int32      // of wait, those with a deadline; what the sweeper looks at
 }
 
-func newConn(h *hub, nc net.Conn, handler Handler) *Conn {
-	c := &Conn{hub: h, nc: nc, handler: handler, id: h.ids.Add(1), done: make(chan struct{}), wait: map[int32]waiting{}}
+func newConn(h *hub, nc, rw net.Conn, handler Handler) *Conn {
+	c := &Conn{hub: h, nc: nc, rw: rw, handler: handler, id: h.ids.Add(1), done: make(chan struct{}), wait: map[int32]waiting{}}
 	c.turn.Conn = c
 	c.remote, c.local = addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr())
-	if _, ok := nc.(*net.TCPConn); ok {
-		if raw, err := nc.(syscall.Conn).SyscallConn(); err == nil {
+	if _, ok := rw.(*net.TCPConn); ok {
+		if raw, err := rw.(syscall.Conn).SyscallConn(); err == nil {
 			c.raw = raw
 		}
 	}
@@ -155,7 +158,7 @@ const lingerTime = 500 * time.Millisecond
 // peer closes. Closing at once while requests lie unread would make the system
 // reset the connection and throw away answers that are still under way.
 func (c *Conn) linger() {
-	w, ok := c.nc.(interface{ CloseWrite() error })
+	w, ok := c.rw.(interface{ CloseWrite() error })
 	if !ok || w.CloseWrite() != nil {
 		return
 	}
@@ -163,16 +166,21 @@ func (c *Conn) linger() {
 	c.in.ready(c.hub)
 	b := c.in.x.b[:cap(c.in.x.b)]
 	for {
-		if _, err := c.nc.Read(b); err != nil {
+		if _, err := c.rw.Read(b); err != nil {
 			return
 		}
 	}
 }
 
 func (c *Conn) turns() error {
-	for {
+	for first := c.port != nil; ; first = false {
 		if err := c.fill(); err != nil {
 			return err
+		}
+		if first {
+			if err := c.greet(); err != nil {
+				return err
+			}
 		}
 		for more := true; more; {
 			var err error
@@ -212,7 +220,7 @@ func (c *Conn) fill() error {
 		c.in.ready(c.hub)
 		c.putScratch()
 		var n int
-		if n, err = c.nc.Read(c.in.room()); n > 0 {
+		if n, err = c.rw.Read(c.in.room()); n > 0 {
 			c.in.got(n)
 			err = nil
 		}

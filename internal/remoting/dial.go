@@ -31,7 +31,14 @@ func (d *Dialer) Dial(ctx context.Context, addr string, h Handler) (*Conn, error
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
 	}
-	c := d.hub.adopt(nc, h, nil)
+	rw := nc
+	if t := d.hub.o.TLS; t != nil {
+		if rw, err = t.client(ctx, nc, addr); err != nil {
+			nc.Close()
+			return nil, fmt.Errorf("connecting to %s: %w", addr, err)
+		}
+	}
+	c := d.hub.adopt(nc, rw, h, nil)
 	if c == nil {
 		return nil, fmt.Errorf("connecting to %s: %w", addr, ErrStopped)
 	}

@@ -42,6 +42,9 @@ func newHub(ctx context.Context, o Options, ended func()) *hub {
 		h.sweepLoop(ctx, stop, ended)
 		return nil
 	})
+	if h.o.TLS.watched() {
+		h.group.Go("remoting TLS files", h.watchTLS)
+	}
 	return h
 }
 
@@ -79,8 +82,9 @@ func (h *hub) softLimit() int {
 
 // adopt makes nc a connection and starts its reader; nil when the hub is
 // stopping.
-func (h *hub) adopt(nc net.Conn, handler Handler, port *portStat) *Conn {
-	c := newConn(h, nc, handler)
+// rw is what is read and written: nc itself, or the TLS over it.
+func (h *hub) adopt(nc, rw net.Conn, handler Handler, port *portStat) *Conn {
+	c := newConn(h, nc, rw, handler)
 	c.port = port
 	h.mu.Lock()
 	if h.stopping.Load() {
@@ -105,6 +109,9 @@ func (h *hub) forget(c *Conn) {
 	delete(h.conns, c)
 	if c.port != nil {
 		c.port.open.Add(-1)
+		if c.tls {
+			c.port.tls.Add(-1)
+		}
 		k := keyOf(c.remote)
 		if h.perIP[k]--; h.perIP[k] <= 0 {
 			delete(h.perIP, k)
@@ -182,6 +189,9 @@ func (c *Conn) overdue(now int64) (error, string) {
 	}
 	if w := c.writeSince.Load(); w != 0 && now-w > patience {
 		return ErrWriteTimeout, "write-timeout"
+	}
+	if s := c.shakeSince.Load(); s != 0 && now-s > int64(o.HandshakeTimeout) {
+		return ErrTLSTimeout, "tls-timeout"
 	}
 	if f := c.frameSince.Load(); f != 0 {
 		age := now - f

@@ -25,6 +25,8 @@ type Options struct {
 	Listener net.Listener                                                      // used instead of Addr when set (tests, in-memory networks)
 	Dialer   func(ctx context.Context, network, addr string) (net.Conn, error) // how Dial connects; nil = TCP
 
+	TLS *TLS // of ServeTLS for Listen, of DialTLS for a Dialer; nil: none
+
 	MaxFrame      int   // bytes a frame may have with its length field; 16 MiB (com.rocketmq.remoting.frameMaxLength)
 	MaxConns      int   // accepted connections at a time; 10,000, and never more than the descriptor limit less 256
 	MaxConnsPerIP int   // accepted connections at a time from one address; 5,000; loopback is exempt
@@ -39,10 +41,11 @@ type Options struct {
 	SendBuffer    int // bytes of an accepted socket's send buffer; 0 = the kernel's choice
 	ReceiveBuffer int // likewise of its receive buffer
 
-	FrameTimeout time.Duration // a frame once begun is complete within; 10 s
-	IdleTimeout  time.Duration // a connection that neither reads nor writes is closed after; 120 s
-	WriteTimeout time.Duration // a write makes progress within; 10 s
-	Sweep        time.Duration // how often the three above are looked at, and so how exact they are; 1 s
+	FrameTimeout     time.Duration // a frame once begun is complete within; 10 s
+	IdleTimeout      time.Duration // a connection that neither reads nor writes is closed after; 120 s
+	WriteTimeout     time.Duration // a write makes progress within; 10 s
+	HandshakeTimeout time.Duration // a TLS handshake once begun is complete within; 5 s
+	Sweep            time.Duration // how often the four above and the TLS files are looked at, and so how exact they are; 1 s
 
 	Log     *zap.Logger // nil = silent
 	Metrics *Metrics    // nil = none; may be shared by several servers
@@ -99,6 +102,7 @@ func (o Options) filled() Options {
 	o.FrameTimeout = span(o.FrameTimeout, 10*time.Second)
 	o.IdleTimeout = span(o.IdleTimeout, 120*time.Second)
 	o.WriteTimeout = span(o.WriteTimeout, 10*time.Second)
+	o.HandshakeTimeout = span(o.HandshakeTimeout, 5*time.Second)
 	o.Sweep = span(o.Sweep, time.Second)
 	if o.Log == nil {
 		o.Log = zap.NewNop()

@@ -240,10 +240,10 @@ func (o *outbox) writeSome() bool {
 	c.writeSince.Store(c.hub.now())
 	var err error
 	if len(o.bufs) == 1 {
-		_, err = c.nc.Write(o.bufs[0])
+		_, err = c.rw.Write(o.bufs[0])
 	} else {
 		o.vec = o.bufs // WriteTo moves the slice on
-		_, err = o.vec.WriteTo(c.nc)
+		_, err = o.vec.WriteTo(c.rw)
 	}
 	c.writeSince.Store(0)
 	c.active.Store(c.hub.now())

@@ -37,7 +37,7 @@ func TestNothingOvertakesATornBlock(t *testing.T) {
 	defer h.group.Stop()
 	near, far := tcpPair(t)
 	near.SetWriteBuffer(64 << 10)
-	c := newConn(h, near, nil)
+	c := newConn(h, near, near, nil)
 	defer c.Close(nil)
 	o := &c.out
 	o.started = true // the writer is late
@@ -80,7 +80,7 @@ func TestCloseWhileWriting(t *testing.T) {
 		h := newHub(context.Background(), Options{}, nil)
 		near, far := tcpPair(t)
 		near.SetWriteBuffer(16 << 10)
-		c := newConn(h, near, nil)
+		c := newConn(h, near, near, nil)
 		x := h.pools.get(4 << 20)
 		x.b = x.b[:4<<20]
 		c.out.flush(x)

@@ -183,7 +183,7 @@ func (a *acceptor) take(nc net.Conn) {
 				_ = t.SetReadBuffer(n)
 			}
 		}
-		h.adopt(nc, a.s.handler, a.stat)
+		h.adopt(nc, nc, a.s.handler, a.stat)
 		return
 	}
 	nc.Close()

@@ -20,6 +20,8 @@ import (
 // Common are the options that both roles have; each embeds them in its own. A
 // field has the name of its key (docs/CONFIG.md).
 type Common struct {
+	TLS
+
 	// Source is what was read to make these options: the file that an update over
 	// the network rewrites and the lines of it that are not fields. nil (tests): an
 	// update lives until the process stops.
@@ -68,6 +70,12 @@ func (o *Common) common() *Common { return o }
 // are what there is to say; an error means that some are fatal or the file cannot
 // be read.
 func Load[T any, P Options[T]](keys func(*T) *config.Table, file string, flags []config.Flag, getenv func(string) string) (T, []config.Problem, error) {
+	return load[T, P](keys, file, flags, getenv, (*Common).loadTLS)
+}
+
+// load is Load; with is what is done with the keys of both roles.
+func load[T any, P Options[T]](keys func(*T) *config.Table, file string, flags []config.Flag, getenv func(string) string,
+	with func(*Common, *config.Table, func(string) string) []config.Problem) (T, []config.Problem, error) {
 	var o T
 	t := keys(&o)
 	src, problems, err := config.Load(t, file, flags, getenv)
@@ -76,14 +84,16 @@ func Load[T any, P Options[T]](keys func(*T) *config.Table, file string, flags [
 	}
 	c := P(&o).common()
 	c.Source, c.HTTPPortConfigured = src, t.Given("httpPort")
+	problems = append(problems, with(c, t, getenv)...)
 	problems = append(problems, P(&o).Finish(file)...)
 	return o, problems, config.Refusal(problems)
 }
 
 // Default returns what a role has without a file, a flag and an environment.
-// Names, addresses and paths come from the machine.
+// Names, addresses and paths come from the machine; no file of it is read.
 func Default[T any, P Options[T]](keys func(*T) *config.Table) T {
-	o, _, err := Load[T, P](keys, "", nil, nil)
+	none := func(*Common, *config.Table, func(string) string) []config.Problem { return nil }
+	o, _, err := load[T, P](keys, "", nil, nil, none)
 	if err != nil {
 		panic("role: the defaults of a key table are refused: " + err.Error())
 	}
@@ -116,12 +126,14 @@ func (o *Common) FinishHTTP(file string, taken ...int) []config.Problem {
 }
 
 // Door is how the role's first port is opened and what its connections may take.
-func (o *Common) Door(log *zap.Logger, m *remoting.Metrics) remoting.Options {
+// The error is a file of a certificate that cannot be used.
+func (o *Common) Door(log *zap.Logger, m *remoting.Metrics) (remoting.Options, error) {
+	t, err := o.serveTLS(log)
 	return remoting.Options{
 		Addr:     net.JoinHostPort(o.ListenHost, strconv.Itoa(o.ListenPort)),
 		MaxConns: o.MaxConnections, MaxConnsPerIP: o.MaxConnectionsPerIP, MaxInFlight: o.MaxRequestsInFlight,
 		MaxOutbound: int(o.MaxOutboundBytes), MaxInbound: o.MaxInboundBytes, IdleTimeout: o.ServerChannelMaxIdleTimeSeconds,
 		SendBuffer: o.ServerSocketSndBufSize, ReceiveBuffer: o.ServerSocketRcvBufSize,
-		Log: log, Metrics: m,
-	}
+		TLS: t, Log: log, Metrics: m,
+	}, err
 }
