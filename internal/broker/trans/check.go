@@ -31,8 +31,9 @@ type Report struct {
 }
 
 const (
-	// longestRound is how long a round may take; the next one goes on where it ended.
-	longestRound = time.Minute
+	// longest is how long each part of a round may take: reading op records, walking
+	// half messages, counting op records that are done. The next round goes on.
+	longest = time.Minute
 	// window is how many half messages a round looks at, at most: one bit each.
 	window = 1 << 23
 	// mostLate bounds the op records of half messages below the progress that a
@@ -111,15 +112,17 @@ func (d *Desk) at(topic []byte, least, most int64) int64 {
 	return min(max(off, least), most)
 }
 
-// over says whether the round has to end.
-func (r *round) over() bool {
-	return r.ctx.Err() != nil || r.d.now().Sub(r.start) > longestRound
+// until says when a part of the round that begins now has to end.
+func (r *round) until() (over func() bool) {
+	begun := r.d.now()
+	return func() bool { return r.ctx.Err() != nil || r.d.now().Sub(begun) > longest }
 }
 
 // readOps reads the op records up to most and notes what they end.
 func (r *round) readOps(most int64) error {
+	over := r.until()
 	for at := r.opFrom; at < most; {
-		if r.over() {
+		if over() {
 			return nil
 		}
 		next, err := r.d.log.Read(message.TopicOpHalf, at, opsAtOnce, func(rec message.Record) bool {
@@ -160,8 +163,8 @@ func (r *round) marked(half int64) bool {
 
 // walk looks at the half messages below end.
 func (r *round) walk(end int64) error {
-	at := r.base
-	for at < end && !r.over() {
+	at, over := r.base, r.until()
+	for at < end && !over() {
 		if r.marked(at) {
 			r.rep.Ended++
 			at++
@@ -375,8 +378,8 @@ func (r *round) known() bool {
 // opsDone is the offset of the first op record that ends a half message which
 // the progress has not reached.
 func (r *round) opsDone(most int64) (int64, error) {
-	at, open := r.opFrom, false
-	for at < most && !open && !r.over() {
+	at, open, over := r.opFrom, false, r.until()
+	for at < most && !open && !over() {
 		next, err := r.d.log.Read(message.TopicOpHalf, at, opsAtOnce, func(rec message.Record) bool {
 			ended(rec, func(half int64) { open = open || half >= r.rep.To })
 			if open {
