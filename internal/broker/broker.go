@@ -39,6 +39,7 @@ type Broker struct {
 	topics    *meta.Topics
 	groups    *meta.Groups
 	offsets   *meta.Offsets
+	delayed   *meta.Delays
 	producers *clients.Producers[*remoting.Conn]
 	consumers *clients.Consumers[*remoting.Conn]
 	stats     *stats
@@ -51,6 +52,7 @@ type Broker struct {
 	table       *table
 	send        *sender
 	inner       *inner
+	delays      *delayer // nil on a slave
 	pull        *puller
 	offset      *offsetDesk
 	query       *queryDesk
@@ -124,7 +126,7 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	b.stats = newStats(b.with.now)
 	b.producers, b.consumers = clients.NewProducers[*remoting.Conn](), clients.NewConsumers[*remoting.Conn]()
 	so := StoreOptions(o)
-	so.FS = b.with.fs
+	so.FS, so.Now = b.with.fs, b.with.now
 	var storeReg prometheus.Registerer
 	if reg != nil {
 		storeReg = prometheus.WrapRegistererWith(nodeLabels(o), reg)
@@ -159,7 +161,12 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 			return fmt.Errorf("registering the broker's metrics: %w", err)
 		}
 	}
-	b.store.OnArrive(b.pull.arrived)
+	b.store.OnArrive(func(q *store.Queue, max int64) {
+		b.pull.arrived(q, max)
+		if b.delays != nil {
+			b.delays.arrived(q, max)
+		}
+	})
 	b.live.OnUpdate(func(o *Options) {
 		if err := b.store.SetRetention(StoreOptions(o)); err != nil {
 			b.log.Error("a change of the retention has no effect", zap.Error(err)) // the key table has checked every value
@@ -196,6 +203,9 @@ func (b *Broker) load(o *Options) (err error) {
 	if b.groups, err = meta.LoadGroups(configFile(o, "subscriptionGroup.json"), func() int { return b.live.Load().MaxGroups }, b.with.now); err != nil {
 		return err
 	}
+	if b.delayed, err = meta.LoadDelays(configFile(o, "delayOffset.json")); err != nil {
+		return err
+	}
 	b.topics.Follow(o.BrokerRole == Slave)
 	b.groups.Follow(o.BrokerRole == Slave)
 	return nil
@@ -208,9 +218,12 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 		return err
 	}
 	create := &topicMaker{live: b.live, log: b.log, topics: b.topics, lane: b.lanes.create, names: b.names}
-	b.send = &sender{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, create: create, stats: b.stats,
+	b.send = &sender{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, create: create, stats: b.stats, levels: delayLevels(o),
 		storeAt: at, sync: o.FlushDiskType == SyncFlush, refused: newRefusals(metrics)}
 	b.inner = &inner{send: b.send, create: create, now: b.with.now}
+	if o.BrokerRole != Slave {
+		b.delays = newDelayer(&delayer{live: b.live, log: b.log, store: b.store, inner: b.inner, table: b.delayed, stats: b.stats, levels: b.send.levels}, b.with.now)
+	}
 	b.pull = &puller{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, consumers: b.consumers,
 		lane: b.lanes.pull, stats: b.stats, memory: b.with.memory, parking: parking{held: hold.New[*store.Queue, *parked](maxParked, time.Now()), group: b.group}}
 	b.offset = &offsetDesk{log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, pulls: b.pull}
@@ -235,6 +248,9 @@ func (b *Broker) tasks(o *Options) {
 	b.group.Every("statistics", time.Second, b.stats.tick)
 	b.group.Every("expiry of clients", 10*time.Second, b.clients.expire)
 	b.group.Every("check of half messages", o.TransactionCheckInterval, b.trans.check)
+	if b.delays != nil {
+		b.delays.start(b.group, o.FlushDelayOffsetInterval)
+	}
 	b.group.Every("saving of offsets and groups", o.FlushConsumerOffsetInterval, func(context.Context) error { return b.save() })
 }
 
@@ -368,7 +384,11 @@ func (b *Broker) close(ctx context.Context) error {
 		errs = append(errs, b.saveAtEnd(ctx))
 	}
 	if b.store != nil {
-		errs = append(errs, b.store.Close())
+		err := b.store.Close()
+		errs = append(errs, err)
+		if b.delays != nil && err == nil {
+			errs = append(errs, b.delays.saveAtEnd())
+		}
 	}
 	if b.outward != nil {
 		errs = append(errs, b.outward.Stop(ctx))

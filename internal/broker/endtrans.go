@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"gomq/internal/broker/clients"
+	"gomq/internal/broker/delay"
 	"gomq/internal/broker/meta"
 	"gomq/internal/broker/trans"
 	"gomq/internal/config"
@@ -166,6 +167,10 @@ func (l transLog) Put(ctx context.Context, msgs ...message.Message) ([]trans.Pla
 	list := make([]innerMessage, len(msgs))
 	for i, m := range msgs {
 		list[i].Message = m
+		if m.SysFlag&message.TxMask == message.Commit {
+			v, _ := message.Prop(m.Props, message.PropDelay)
+			list[i].Level = delay.Level(v) // it waits from now on
+		}
 		if string(m.Topic) == message.TopicCheckMax {
 			c := lazyTopic(message.TopicCheckMax)
 			list[i].Make = &c

@@ -36,6 +36,10 @@ type innerMessage struct {
 	// Make, if not nil, is what the topic is made as when it is missing; its name
 	// need not be set. Nameservers are told and not waited for.
 	Make *protocol.TopicConfig
+	// Level, if above 0, is the delay level that the message waits for first: it is
+	// stored in the queue of that level and comes to Topic and QueueID when it is
+	// due.
+	Level int
 }
 
 // maxInner bounds the messages of one put.
@@ -43,7 +47,7 @@ const maxInner = 4096
 
 // errInnerBusy is why put appends nothing while too much is not on the disk yet.
 // It goes away by itself.
-var errInnerBusy = errors.New("too much has been appended that is not on the disk yet (maxUndurableBytes)")
+var errInnerBusy = errors.New("too much has been appended that is not on the disk yet (half of maxUndurableBytes)")
 
 // again is the message of a record as it was taken in, to be stored once more; a
 // caller changes what is to be different. It borrows r.
@@ -69,7 +73,8 @@ func (p *inner) put(ctx context.Context, msgs []innerMessage) ([]store.Placed, e
 	if len(msgs) > maxInner {
 		return nil, fmt.Errorf("%d messages at once, at most %d are possible", len(msgs), maxInner)
 	}
-	if o := p.send.live.Load(); p.send.store.Undurable() > o.MaxUndurableBytes {
+	// Half of what clients may have, so that they go on while the broker catches up.
+	if o := p.send.live.Load(); p.send.store.Undurable() > o.MaxUndurableBytes/2 {
 		return nil, errInnerBusy
 	}
 	w := outgoings.Get().(*outgoing)
@@ -135,11 +140,17 @@ func (p *inner) stage(w *outgoing, m *innerMessage) error {
 	if msg.BornTime == 0 {
 		msg.BornTime = p.now().UnixMilli()
 	}
+	st := staged{topic: topic, q: q, n: 1, queue: m.QueueID}
+	if m.Level > 0 {
+		w.edit.Parse(msg.Props)
+		q = p.send.divert(w, &st, &msg, m.Level)
+	}
 	n, err := w.batch.Add(q, &msg)
 	if err != nil {
 		return err
 	}
-	w.staged = append(w.staged, staged{topic: topic, q: q, first: n, n: 1, queue: m.QueueID})
+	st.first = n
+	w.staged = append(w.staged, st)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gomq/internal/broker/delay"
 	"gomq/internal/config"
 	"gomq/internal/role"
 )
@@ -160,15 +161,9 @@ func checkHours(value string) error {
 	return nil
 }
 
-var delay = regexp.MustCompile(`^[1-9][0-9]{0,8}[smhd]$`)
-
 func checkDelays(value string) error {
-	for _, d := range strings.Fields(value) {
-		if !delay.MatchString(d) {
-			return fmt.Errorf("must be delays such as 1s 5m 2h 1d with blanks between them; %q is none", d)
-		}
-	}
-	return nil
+	_, err := delay.ParseLevels(value)
+	return err
 }
 
 func checkPeers(value string) error {

@@ -125,9 +125,9 @@ func storeOfJava() config.Section {
 		later("enableLmq", "bool", "false", config.Restart, "Light message queues."),
 		later("enableMultiDispatch", "bool", "false", config.Hot, "One message in several queues."),
 		later("maxLmqConsumeQueueNum", "int", "20000", config.Hot, "Most light message queues."),
-		later("enableScheduleAsyncDeliver", "bool", "false", config.Restart, "Delayed messages delivered without waiting for each."),
-		later("scheduleAsyncDeliverMaxPendingLimit", "int", "2000", config.Hot, "Most of them in flight in a level."),
-		later("scheduleAsyncDeliverMaxResendNum2Blocked", "int", "3", config.Hot, "Attempts before a level waits."),
+		idle("enableScheduleAsyncDeliver", "bool", "false", config.Restart, "Delayed messages delivered without waiting for each: gomq always stores many at once."),
+		idle("scheduleAsyncDeliverMaxPendingLimit", "int", "2000", config.Hot, "Most of them in flight in a level."),
+		idle("scheduleAsyncDeliverMaxResendNum2Blocked", "int", "3", config.Hot, "Attempts before a level waits."),
 		idle("rocketmq.broker.multiPathSplitter", "string", ",", config.Fixed, "What separates several commit log paths."),
 		idle("rocketmq.broker.rebalance.lockMaxLiveTime", "int", "60000", config.Fixed, "Life of an order lock, in milliseconds; gomq keeps the original's 60 s."),
 	}}

@@ -6,11 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
+	"gomq/internal/broker/delay"
 	"gomq/internal/broker/meta"
 	"gomq/internal/message"
 	"gomq/internal/store"
@@ -29,7 +27,7 @@ func StoreOptions(o *Options) store.Options {
 		DeleteWhen: o.DeleteWhen, FileReserved: o.FileReservedTime, DiskMaxUsedPct: o.DiskMaxUsedSpaceRatio,
 		DiskCleanForciblyPct: o.DiskSpaceCleanForciblyRatio, DiskWarningPct: o.DiskSpaceWarningLevelRatio, NoForcedClean: !o.CleanFileForciblyEnable,
 		RetentionInterval: o.CleanResourceInterval, DeleteInterval: o.DeleteCommitLogFilesInterval,
-		MaxMappedQueues: o.MaxMappedQueues, TagsCode: scheduleTags(o.MessageDelayLevel),
+		MaxMappedQueues: o.MaxMappedQueues, TagsCode: scheduleTags(delayLevels(o)),
 	}
 	if so.CommitLogDir == "" {
 		so.CommitLogDir = filepath.Join(so.Root, "commitlog")
@@ -38,29 +36,20 @@ func StoreOptions(o *Options) store.Options {
 }
 
 // scheduleTags gives the queues of the schedule topic entries that carry when
-// their message is due instead of the hash of its tags (behaviour.md section
-// 11). Delayed messages are not taken yet, but a store may hold some.
-func scheduleTags(levels string) func(topic string) func(message.Record) int64 {
-	var delays []time.Duration
-	for _, text := range strings.Fields(levels) {
-		unit := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}[text[len(text)-1]]
-		n, _ := strconv.Atoi(text[:len(text)-1]) // checked when the key was read
-		delays = append(delays, time.Duration(n)*unit)
-	}
-	due := func(r message.Record) int64 {
-		v, _ := message.Prop(r.Props(), message.PropDelay)
-		level, err := strconv.Atoi(string(v))
-		if err != nil || level <= 0 || len(delays) == 0 {
-			return message.TagsCode(r.Props())
-		}
-		return r.StoreTime() + delays[min(level, len(delays))-1].Milliseconds()
-	}
+// their message is due instead of the hash of its tags (behaviour.md section 11).
+func scheduleTags(levels delay.Levels) func(topic string) func(message.Record) int64 {
 	return func(topic string) func(message.Record) int64 {
 		if topic == message.TopicSchedule {
-			return due
+			return levels.Due
 		}
 		return nil
 	}
+}
+
+// delayLevels are the levels of the options.
+func delayLevels(o *Options) delay.Levels {
+	levels, _ := delay.ParseLevels(o.MessageDelayLevel) // checked when the key was read
+	return levels
 }
 
 // topicDefaults are the topics that exist from the start.

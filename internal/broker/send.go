@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"gomq/internal/broker/delay"
 	"gomq/internal/broker/meta"
 	"gomq/internal/config"
 	"gomq/internal/ha"
@@ -34,6 +35,7 @@ type sender struct {
 	groups  *meta.Groups
 	create  *topicMaker
 	stats   *stats
+	levels  delay.Levels
 	storeAt netip.AddrPort // what message ids and records say of this broker
 	sync    bool           // SYNC_FLUSH: a send is answered once the disk has it
 	// replicas is SYNC_MASTER: a send is answered once one of them has it. nil
@@ -63,9 +65,10 @@ type outgoing struct {
 	header   protocol.SendHeader
 	reply    protocol.SendReply
 	props    []byte
-	half     []byte // the properties of a half message
-	outer    []byte // what each message of a batch gets behind its own properties
-	target   []byte // the topic, when it is not the header's
+	half     []byte          // the properties of a half message
+	edit     message.PropSet // of a message whose properties are rewritten
+	outer    []byte          // what each message of a batch gets behind its own properties
+	target   []byte          // the topic, when it is not the header's
 	ids      []byte
 	detached bool // the one call is not of a Turn
 }
@@ -203,7 +206,7 @@ func (s *sender) put(w *outgoing, c *remoting.Call, o *Options, topic *protocol.
 	if h.Batch {
 		st.n, st.wait, err = s.putBatch(w, st.q, &m, o)
 	} else {
-		st.wait, err = s.putOne(w, st.q, &m, o, dead)
+		err = s.putOne(w, &st, &m, o, dead)
 	}
 	if err != nil {
 		return err
@@ -236,20 +239,38 @@ func (s *sender) queue(w *outgoing, topic *protocol.TopicConfig, id int32) *stor
 	return s.store.Queue(w.ids, id)
 }
 
-func (s *sender) putOne(w *outgoing, q *store.Queue, m *message.Message, o *Options, dead bool) (wait bool, err error) {
+func (s *sender) putOne(w *outgoing, st *staged, m *message.Message, o *Options, dead bool) error {
 	var seen propsSeen
 	w.props, seen = storedProps(w.props[:0], w.header.Props, o.BrokerClusterName)
-	if dead {
-		seen.delay = false // it was to wait for a next try that does not come
-	}
-	if err := seen.refuse(); err != nil {
-		return false, err
-	}
 	m.Props = w.props
-	if q, err = s.transact(w, q, m, seen, dead, o); err != nil {
-		return false, err
+	st.wait = !seen.dontWait
+	q, err := s.transact(w, st.q, m, seen, dead, o)
+	if err != nil {
+		return err
 	}
-	return !seen.dontWait, s.add(w, q, m, o)
+	// A half message waits when it is committed, a dead letter not at all: it was to
+	// wait for a next try that does not come.
+	if seen.level > 0 && !dead && q == st.q {
+		w.edit.Parse(w.header.Props)
+		w.edit.Set(message.PropCluster, []byte(o.BrokerClusterName))
+		if wait, ok := w.edit.Get(message.PropWait); ok {
+			// The original takes it out and puts it back, and so stores it here.
+			w.edit.Delete(message.PropWait)
+			w.edit.Set(message.PropWait, wait)
+		}
+		q = s.divert(w, st, m, seen.level)
+	}
+	return s.add(w, q, m, o)
+}
+
+// divert lets m, whose properties are w.edit, wait in the queue of its delay
+// level.
+func (s *sender) divert(w *outgoing, st *staged, m *message.Message, level int) *store.Queue {
+	s.levels.Divert(m, &w.edit, level)
+	w.props = w.edit.AppendTo(w.props[:0])
+	m.Props = w.props
+	st.topic = s.topics.Get(m.Topic) // what is counted; it is built in
+	return s.store.Queue(m.Topic, m.QueueID)
 }
 
 // putBatch adds the messages of a SEND_BATCH body; they become neighbours in one
@@ -268,8 +289,8 @@ func (s *sender) putBatch(w *outgoing, q *store.Queue, m *message.Message, o *Op
 	if seen.tx {
 		return 0, false, refuse(protocol.MessageIllegal, "%s (%s)", illegalText(o), errTxBatch)
 	}
-	if err := seen.refuse(); err != nil {
-		return 0, false, err
+	if seen.level > 0 {
+		return 0, false, refuse(protocol.MessageIllegal, "%s (a batch cannot be delayed)", illegalText(o))
 	}
 	w.batch.BeginGroup()
 	err = message.EachBatch(body, func(flag int32, body, props []byte) error {
@@ -375,17 +396,8 @@ func permText(perm int32) string {
 // propsSeen is what the copy of a property text noticed on its way.
 type propsSeen struct {
 	dontWait bool // WAIT=false
-	delay    bool
+	level    int  // of the delay that is asked for, 0 = none
 	tx       bool
-}
-
-// refuse turns down what this version cannot keep its promise on, rather than
-// deliver it at once as if nothing had been asked.
-func (p propsSeen) refuse() error {
-	if p.delay {
-		return refuse(protocol.MessageIllegal, "delayed messages are %s; the message was not stored", notYet)
-	}
-	return nil
 }
 
 // look takes note of one property.
@@ -394,8 +406,7 @@ func (p *propsSeen) look(name, value []byte) {
 	case message.PropWait:
 		p.dontWait = string(value) == "false"
 	case message.PropDelay:
-		n, err := strconv.Atoi(string(value))
-		p.delay = err == nil && n > 0
+		p.level = delay.Level(value)
 	case message.PropTransaction:
 		p.tx = strings.EqualFold(string(value), "true")
 	}

@@ -44,6 +44,7 @@ var not = map[string]map[string]string{
 	"internal/broker/clients": {"internal/remoting": noSockets, "net": noSockets, "internal/store": noStore, "internal/config": noConfig},
 	"internal/broker/hold":    {"internal/remoting": noSockets, "net": noSockets, "internal/store": noStore, "internal/config": noConfig},
 	"internal/broker/trans":   {"internal/remoting": noSockets, "net": noSockets, "internal/store": "it declares what it needs of one", "internal/config": noConfig},
+	"internal/broker/delay":   {"internal/remoting": noSockets, "net": noSockets, "internal/store": noStore, "internal/config": noConfig},
 	"internal/namesrv":        {"internal/store": noStore, "internal/client": "a nameserver calls nobody", "net/http": "the HTTP port is the command's"},
 	"internal/broker":         {"net/http": "the HTTP port is the command's"},
 }
