@@ -79,13 +79,14 @@ RocketMQ's files and with RocketMQ's configuration.
   gomq standalone            try it: both roles in this process, no configuration
   gomq namesrv               a nameserver
   gomq broker -c FILE        a broker with RocketMQ's properties file
-  gomq config check FILE     what a properties file means here, before it is used`,
+  gomq config check FILE     what a properties file means here, before it is used
+  gomq cluster status -n NS  who is there, who copies whom, what is wrong`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.CompletionOptions.DisableDefaultCmd = true
-	c.AddCommand(namesrvCommand(), brokerCommand(), standaloneCommand(), configCommand(), storeCommand(), benchCommand(), versionCommand())
+	c.AddCommand(namesrvCommand(), brokerCommand(), standaloneCommand(), configCommand(), clusterCommand(), storeCommand(), benchCommand(), versionCommand())
 	return c
 }

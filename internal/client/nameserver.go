@@ -49,20 +49,29 @@ type Outcome struct {
 func each[T any](n *NameServers, fn func(addr string) T) []T {
 	addrs := n.Addrs()
 	out := make([]T, len(addrs))
-	var wg sync.WaitGroup
-	for i, addr := range addrs {
-		wg.Add(1)
+	n.c.together(len(addrs), func(i int) { out[i] = fn(addrs[i]) })
+	return out
+}
+
+// together calls fn for 0 to n-1, a few dozen beside each other, and returns when
+// all have.
+func (c *Client) together(n int, fn func(i int)) {
+	const most = 32
+	turns := make(chan struct{}, most)
+	var all sync.WaitGroup
+	for i := range n {
+		turns <- struct{}{}
+		all.Add(1)
 		run := func(context.Context) error {
-			defer wg.Done()
-			out[i] = fn(addr)
+			defer func() { <-turns; all.Done() }()
+			fn(i)
 			return nil
 		}
-		if len(addrs) == 1 || !n.c.group.Go("call to nameserver "+addr, run) {
+		if n == 1 || !c.group.Go("one of several calls", run) {
 			_ = run(nil) // the only one; or the client has been stopped, and the call will say so
 		}
 	}
-	wg.Wait()
-	return out
+	all.Wait()
 }
 
 // all sends the same request to every nameserver.

@@ -89,6 +89,7 @@ const (
 	GetTopicConfig            int32 = 351
 	GetGroupConfig            int32 = 352
 	LitePullMessage           int32 = 361
+	GetBrokerHAStatus         int32 = 907
 )
 
 // Response codes (requests.md section 4).
