@@ -14,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 2s
 SUITE       := .ci/suite
 
-.PHONY: help build run check fmt vet staticcheck house fuzz test unit e2e faults interop interop-all torture bench docs clean
+.PHONY: help build run cluster cluster-stop check fmt vet staticcheck house fuzz test unit e2e faults interop interop-all torture bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -24,6 +24,12 @@ build: ## bin/gomq: one static binary
 
 run: build ## build, then run nameserver and broker in one process
 	./bin/gomq standalone
+
+cluster: build ## build, then run conf/2m-2s-sync here: two nameservers, two masters, two slaves; Ctrl-C stops all
+	conf/cluster.sh run
+
+cluster-stop: ## stop what conf/cluster.sh started, in the foreground or with start
+	conf/cluster.sh stop
 
 check: fmt vet staticcheck house fuzz ## format, vet, staticcheck, house rules, docs current, short fuzz (3 minutes)
 

@@ -107,7 +107,7 @@ func printCluster(w io.Writer, k *client.Cluster, now time.Time) error {
 	}
 	for _, s := range k.Sets {
 		for _, b := range s.Brokers {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Cluster, s.Name, role(&b), b.Addr, software(&b), rate(b.PutTPS), rate(b.GetTPS), copyColumns(b.Slave, now))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Cluster, s.Name, rank(&b), b.Addr, software(&b), rate(b.PutTPS), rate(b.GetTPS), copyColumns(b.Slave, now))
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -122,7 +122,7 @@ func printCluster(w io.Writer, k *client.Cluster, now time.Time) error {
 	return nil
 }
 
-func role(b *client.Broker) string {
+func rank(b *client.Broker) string {
 	if b.ID == 0 {
 		return "master"
 	}

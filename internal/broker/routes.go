@@ -111,6 +111,7 @@ func (b *Broker) routes() []route {
 		{code: protocol.UpdateBrokerConfig, lane: adminLane, perm: admin, ask: b.brokerAdmin.updateConfig, differs: "only the keys marked *at once* or *restart* in docs/CONFIG.md, checked as a whole first; the file keeps its comments and order"},
 		{code: protocol.GetBrokerConfig, lane: adminLane, ask: b.brokerAdmin.getConfig, differs: "secrets are hidden; gomq's own keys are there too"},
 		{code: protocol.GetBrokerRuntimeInfo, lane: adminLane, ask: b.brokerAdmin.runtimeInfo},
+		{code: protocol.GetBrokerHAStatus, lane: adminLane, ask: b.haStatus},
 
 		{code: protocol.InvokeResetOffset, lane: adminLane, ask: b.relay.reset, differs: "the body is that of each client's language; queueId and offset of 5.x count"},
 		{code: protocol.InvokeClientStatus, lane: adminLane, late: b.relay.status, differs: "asks all clients at once"},
@@ -157,7 +158,7 @@ var never = []struct {
 	{100, 106, "a nameserver's"}, {205, 206, "a nameserver's"}, {216, 216, "a nameserver's"}, {217, 217, "a nameserver's of 5.x, whose brokers can do without"}, {219, 219, "a nameserver's"}, {224, 224, "a nameserver's"}, {304, 304, "a nameserver's"},
 	{311, 313, "a nameserver's"}, {318, 319, "a nameserver's"}, {322, 322, "a nameserver's"}, {327, 327, "a nameserver's"}, {901, 901, "a nameserver's of 5.x, whose brokers can do without"}, {902, 903, "a broker container's of 5.x"}, {904, 904, "a nameserver's of 5.x, whose brokers can do without"},
 	{60, 61, "the timer wheel of 5.x"}, {353, 355, "administration of 5.x"}, {370, 370, "recall of timer messages of 5.x"},
-	{400, 402, "pop consumption of 5.x"}, {513, 513, "static topics of 5.x"}, {905, 908, "the controller mode of 5.x"}, {1001, 1018, "the controller of 5.x"},
+	{400, 402, "pop consumption of 5.x"}, {513, 513, "static topics of 5.x"}, {905, 906, "the controller mode of 5.x"}, {908, 908, "the controller mode of 5.x"}, {1001, 1018, "the controller of 5.x"},
 	{2001, 2004, "administration of 5.x"}, {3001, 3010, "access control of 5.x"}, {200050, 200056, "pop consumption of 5.x"}, {200151, 200151, "pop consumption of 5.x"},
 }
 

@@ -196,20 +196,21 @@ func (s *Set) compare() {
 			b.Slave.LagBytes = &lag
 		}
 		if master.ha != nil {
-			b.Slave.of(master.ha, b.Addr)
+			b.Slave.of(master.ha, b.Addr, len(s.Brokers) == 2)
 		}
 	}
 }
 
-// of takes what the master says of the slave at addr. Only gomq names its slaves.
-func (y *Copy) of(h *protocol.HAStatus, addr string) {
+// of takes what the master says of the slave at addr. Only slaves that are gomq
+// have a name there; one without is taken to be the only one of the set.
+func (y *Copy) of(h *protocol.HAStatus, addr string, only bool) {
 	no := false
 	for i := range h.Slaves {
 		s := &h.Slaves[i]
-		if s.Broker == "" {
-			return // some slave that cannot be told from others
-		}
-		if s.Broker != addr {
+		switch {
+		case s.Broker == "" && !(only && len(h.Slaves) == 1):
+			return
+		case s.Broker != "" && s.Broker != addr:
 			continue
 		}
 		y.InSync, y.LagBytes = &s.InSync, &s.Diff

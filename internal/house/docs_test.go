@@ -163,8 +163,8 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// Every shipped file loads without a word, but for the slaves, which are refused
-// for their role until gomq replicates.
+// Every shipped file loads without a word, but for those of a cluster as it was run
+// on RocketMQ 4.5.2: their older spellings are noted.
 func TestShippedConfiguration(t *testing.T) {
 	conf := filepath.Join(root(t), "conf")
 	files := []string{}
@@ -186,6 +186,9 @@ func TestShippedConfiguration(t *testing.T) {
 			_, problems, err = namesrv.LoadOptions(file, nil, nil)
 		} else {
 			_, problems, err = broker.LoadOptions(file, nil, nil)
+		}
+		if strings.Contains(rel, "2m-2s-sync") {
+			problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Level == config.Note })
 		}
 		if err != nil || len(problems) > 0 {
 			t.Errorf("%s: %v, %v", rel, err, problems)

@@ -1,0 +1,41 @@
+package broker
+
+import (
+	"gomq/internal/protocol"
+	"gomq/internal/remoting"
+)
+
+// haStatus is GET_BROKER_HA_STATUS (907) of 5.x: who copies this master, or whom
+// this slave copies, and how far each has come.
+func (b *Broker) haStatus(*remoting.Call) (remoting.Response, error) {
+	s := protocol.HAStatus{Master: b.isMaster(), End: b.store.MaxOffset()}
+	for _, r := range b.replicas() {
+		slave := protocol.HASlave{Addr: r.Addr, Broker: r.Name.Addr, Ack: r.Acked, Diff: max(s.End-r.Acked, 0), InSync: r.Counted, From: r.Sent}
+		if !r.LastAck.IsZero() {
+			slave.LastAck = r.LastAck.UnixMilli()
+		}
+		if slave.InSync {
+			s.InSync++
+		}
+		s.Slaves = append(s.Slaves, slave)
+	}
+	if r, ok := b.replicaState(); ok {
+		s.End = r.MasterEnd
+		s.Client = protocol.HAClient{MasterAddr: r.Master, End: r.End, MasterFlush: r.MasterEnd, Activated: r.Connected, Why: text(r.Err)}
+		if !r.LastBlock.IsZero() {
+			s.Client.LastRead = r.LastBlock.UnixMilli()
+		}
+		if r.Master == "" && s.Client.Why == "" {
+			s.Client.Why = "no nameserver has named a master yet"
+		}
+	}
+	return remoting.Response{Body: s.Append(nil)}, nil
+}
+
+// text is an error's, "" of none.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

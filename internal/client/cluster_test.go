@@ -1,0 +1,117 @@
+package client
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"gomq/internal/protocol"
+	"gomq/internal/remoting"
+)
+
+// figures is a broker that tells its figures and nothing else.
+type figures struct {
+	info protocol.KVTable
+	ha   *protocol.HAStatus // nil: it does not know the question, as RocketMQ 4.x
+}
+
+func (f *figures) Request(_ *remoting.Turn, c *remoting.Call) {
+	switch {
+	case c.Req.Code == protocol.GetBrokerRuntimeInfo:
+		c.Answer(remoting.Response{Body: f.info.Append(nil)})
+	case c.Req.Code == protocol.GetBrokerHAStatus && f.ha != nil:
+		c.Answer(remoting.Response{Body: f.ha.Append(nil)})
+	default:
+		c.Answer(remoting.Response{Code: protocol.RequestCodeNotSupported})
+	}
+}
+func (f *figures) EndTurn(*remoting.Turn) {}
+func (f *figures) Closed(*remoting.Conn)  {}
+
+func (f *figures) serve(t *testing.T) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := remoting.Listen(context.Background(), remoting.Options{Listener: ln}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = s.Stop(ctx)
+	})
+	return ln.Addr().String()
+}
+
+// The picture of a cluster: two sets, one without its master, a slave of RocketMQ,
+// and a nameserver that is away.
+func TestCluster(t *testing.T) {
+	a, b := startNameServer(t, nil), startNameServer(t, nil)
+	c := newClient(t, Options{Timeout: time.Second})
+	info := func(version, end string) protocol.KVTable {
+		return protocol.KVTable{"brokerVersionDesc": version, "commitLogMaxOffset": end, "putTps": "12.5 3.0 1.0", "getTransferedTps": "7.0 1.0 1.0"}
+	}
+	gomq := info("V4_9_8", "1000")
+	gomq["goVersion"] = "go"
+	master, slave, java := &figures{info: gomq}, &figures{info: info("V4_9_8", "900")}, &figures{info: info("V4_5_2", "800")}
+	masterAddr, slaveAddr, javaAddr := master.serve(t), slave.serve(t), java.serve(t)
+	acked := time.UnixMilli(1_700_000_000_000)
+	master.ha = &protocol.HAStatus{Master: true, End: 1000, Slaves: []protocol.HASlave{{Addr: "127.0.0.1:9", Broker: slaveAddr, Ack: 990, Diff: 10, InSync: true, LastAck: acked.UnixMilli()}}}
+	slave.ha = &protocol.HAStatus{Client: protocol.HAClient{Activated: true}}
+	dead := "127.0.0.1:1"
+	all := c.NameServers([]string{a.Addr(), b.Addr(), dead})
+	for _, ns := range []string{a.Addr(), b.Addr()} {
+		one := c.NameServers([]string{ns})
+		one.Register(t.Context(), registration("broker-a", masterAddr, 0, "T"))
+		one.Register(t.Context(), registration("broker-a", slaveAddr, 1))
+	}
+	c.NameServers([]string{a.Addr()}).Register(t.Context(), registration("broker-b", javaAddr, 1))
+
+	k := all.Cluster(t.Context())
+	if len(k.Sets) != 2 || k.Sets[0].Name != "broker-a" || len(k.Sets[0].Brokers) != 2 || len(k.Sets[1].Brokers) != 1 {
+		t.Fatalf("%+v", k.Sets)
+	}
+	m, s, j := k.Sets[0].Brokers[0], k.Sets[0].Brokers[1], k.Sets[1].Brokers[0]
+	if m.Addr != masterAddr || !m.Gomq || m.Slave != nil || *m.PutTPS != 12.5 || *m.GetTPS != 7 || *m.End != 1000 || len(m.KnownBy) != 2 {
+		t.Errorf("master %+v", m)
+	}
+	if y := s.Slave; y == nil || *y.LagBytes != 10 || !*y.InSync || !y.LastAck.Equal(acked) || y.Error != "" {
+		t.Errorf("slave %+v", s.Slave)
+	}
+	if y := j.Slave; j.Gomq || j.Version != "V4_5_2" || y == nil || y.LagBytes != nil || y.InSync != nil {
+		t.Errorf("slave of RocketMQ %+v %+v", j, y)
+	}
+	if n := k.Nameservers; n[0].Brokers != 3 || n[1].Brokers != 2 || n[2].Error == "" {
+		t.Errorf("nameservers %+v", n)
+	}
+	problems := strings.Join(k.Problems, "\n")
+	for _, want := range []string{"nameserver " + dead + " does not answer", "broker-b has no living master", "broker-b 1 at " + javaAddr + " is known to " + a.Addr() + " only"} {
+		if !strings.Contains(problems, want) {
+			t.Errorf("no %q in\n%s", want, problems)
+		}
+	}
+	if len(k.Problems) != 3 {
+		t.Errorf("problems:\n%s", problems)
+	}
+
+	// A master that does not list the slave; one of RocketMQ with a single slave.
+	master.ha.Slaves = nil
+	slave.ha.Client = protocol.HAClient{Why: "it is told why"}
+	k = c.NameServers([]string{b.Addr()}).Cluster(t.Context())
+	if y := k.Sets[0].Brokers[1].Slave; *y.InSync || *y.LagBytes != 100 {
+		t.Errorf("slave that is not connected: %+v", y)
+	}
+	if len(k.Problems) != 1 || !strings.Contains(k.Problems[0], "does not copy its master: it is told why") {
+		t.Errorf("problems: %q", k.Problems)
+	}
+	master.ha, slave.ha = nil, nil
+	k = c.NameServers([]string{b.Addr()}).Cluster(t.Context())
+	if y := k.Sets[0].Brokers[1].Slave; y.InSync != nil || *y.LagBytes != 100 || len(k.Problems) != 0 {
+		t.Errorf("brokers that do not tell: %+v, %q", y, k.Problems)
+	}
+}
