@@ -282,6 +282,10 @@ func (p *puller) answer(r *reading, w *want, to answerer, o *Options) {
 	resp := remoting.Response{Code: code, Remark: res.Status.String(), Header: &r.reply}
 	if code != protocol.Success {
 		p.stats.miss()
+		if code == protocol.PullNotFound && p.isClosed() {
+			// A consumer that is told "nothing there" pulls again at once.
+			resp = remoting.Stopping
+		}
 		to.Answer(resp)
 		return
 	}

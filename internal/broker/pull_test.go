@@ -266,15 +266,57 @@ func TestLongPollLimit(t *testing.T) {
 	}
 	// They count no more: two may wait again.
 	h.QueueOffset = 1
-	waiting = []<-chan client.Pulled{r.longPull(a, h, time.Minute), r.longPull(a, h, time.Minute)}
+	waiting = []<-chan client.Pulled{r.longPull(a, h, 100*time.Millisecond), r.longPull(a, h, 100*time.Millisecond)}
 	r.eventually("two pulls are not parked again", func() bool { return r.b.pull.held.Len() == 2 })
-	// Stopping answers whoever waits.
-	r.stop()
 	for _, w := range waiting {
 		if p := <-w; p.Code != protocol.PullNotFound {
-			t.Errorf("at the stop: %+v", p)
+			t.Errorf("at the end of its time: %+v", p)
 		}
 	}
+}
+
+// Consumers that pull while the broker stops, each again at once when it is told
+// that there is nothing, as clients do: every pull is answered, and the last answer
+// makes the consumer rest. A 4.x client that gets none waits for 30 s.
+func TestStopAnswersPulls(t *testing.T) {
+	r := run(t, nil)
+	const consumers, queues = 4, 8
+	r.create("T", queues)
+	ended := make(chan error, consumers*queues)
+	for i := range consumers {
+		c := r.client()
+		group := fmt.Sprint("CG", i)
+		for q := range int32(queues) {
+			h := pullHeader(group, "T", q, 0, "*")
+			h.SysFlag |= protocol.PullSuspend
+			h.SuspendMillis = time.Minute.Milliseconds()
+			go func() {
+				for {
+					p, err := c.Pull(context.Background(), r.addr, h)
+					if refusedWith(err, protocol.ServiceNotAvailable) {
+						ended <- nil
+						return
+					}
+					if err != nil || p.Code != protocol.PullNotFound {
+						ended <- fmt.Errorf("a pull of %s from queue %d: %+v, %w", group, q, p, err)
+						return
+					}
+				}
+			}()
+		}
+	}
+	r.eventually("all pulls are not parked", func() bool { return r.b.pull.held.Len() == consumers*queues })
+	r.stop()
+	for range consumers * queues {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func refusedWith(err error, code int32) bool {
+	got, ok := client.Code(err)
+	return ok && got == code
 }
 
 // Messages that arrive while a pull is on its way to be parked are not missed.

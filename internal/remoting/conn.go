@@ -43,12 +43,14 @@ type Conn struct {
 	moved      atomic.Int64 // bytes of the incomplete frame that have arrived
 
 	// The reader's own.
-	turn    Turn
-	in      inbuf
-	partial bool  // frameSince is set
-	waited  bool  // the last read had to wait
-	rerr    error // result of tryRead
-	readFn  func(fd uintptr) bool
+	turn     Turn
+	in       inbuf
+	partial  bool  // frameSince is set
+	waited   bool  // the last read had to wait
+	unknown  bool  // accepted, and nothing has been read: TLS or not
+	refusing bool  // stopping: what arrives is answered Stopping
+	rerr     error // result of tryRead
+	readFn   func(fd uintptr) bool
 
 	out outbox
 
@@ -131,12 +133,9 @@ func (c *Conn) Close(err error) {
 func (c *Conn) readLoop(ctx context.Context) error {
 	err := c.turns()
 	if errors.Is(err, errDrain) {
-		c.frameSince.Store(0) // the rest of a frame is not waited for
 		c.out.drain()
-		select {
-		case <-c.out.drained:
+		if c.unknown || c.refuseRest() {
 			c.linger()
-		case <-c.done:
 		}
 		err = ErrStopped
 	}
@@ -152,7 +151,51 @@ func (c *Conn) readLoop(ctx context.Context) error {
 
 var errDrain = errors.New("stopping: reads no more")
 
-const lingerTime = 500 * time.Millisecond
+const (
+	quietTime  = 50 * time.Millisecond // a peer that asks nothing for so long has had all its answers
+	lingerTime = 500 * time.Millisecond
+)
+
+// refuseRest tells a peer that goes on asking while we stop, until every answer
+// owed has been written and the peer is quiet: a 4.x client whose connection ends
+// before its answer waits for the whole time of its request, 30 s for a pull.
+// false: the connection is gone.
+func (c *Conn) refuseRest() bool {
+	c.frameSince.Store(0) // the rest of a frame is not waited for
+	c.refusing = true
+	var end time.Time // once nothing is owed: a peer that never rests is not waited for
+	for {
+		if c.nc.SetReadDeadline(time.Now().Add(quietTime)) != nil {
+			return false
+		}
+		err := c.fill()
+		quiet := errors.Is(err, errDrain)
+		for more := err == nil; more && err == nil; {
+			more, err = c.runTurn()
+		}
+		switch now := time.Now(); {
+		case err != nil && !quiet:
+			return false
+		case !c.dry():
+		case quiet || !end.IsZero() && now.After(end):
+			return true
+		case end.IsZero():
+			end = now.Add(lingerTime)
+		}
+	}
+}
+
+// dry says whether nothing is owed and nothing waits to be written.
+func (c *Conn) dry() bool {
+	select {
+	case <-c.out.drained:
+	default:
+		return false
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return len(c.out.pend) == 0 && !c.out.writing
+}
 
 // linger says goodbye after the last answer: no more comes from here, and the
 // peer closes. Closing at once while requests lie unread would make the system
@@ -173,11 +216,11 @@ func (c *Conn) linger() {
 }
 
 func (c *Conn) turns() error {
-	for first := c.port != nil; ; first = false {
+	for {
 		if err := c.fill(); err != nil {
 			return err
 		}
-		if first {
+		if c.unknown {
 			if err := c.greet(); err != nil {
 				return err
 			}
@@ -320,6 +363,8 @@ func (c *Conn) frame(t *Turn, f []byte) error {
 	t.n++
 	call.Conn, call.turn, call.state = c, t, open
 	switch {
+	case c.refusing:
+		call.Answer(Stopping)
 	case c.handler == nil:
 		call.Answer(NotSupported(call.Req.Code))
 	case c.out.late.Load() >= int64(c.hub.o.MaxInFlight):
@@ -355,13 +400,17 @@ const (
 	busyRemark   = "[OVERLOAD]system busy, start flow control for a while"
 )
 
+// Stopping is the answer to a request that arrives while the server stops. With
+// this code producers try another broker, and consumers rest for some seconds.
+var Stopping = Response{Code: protocol.ServiceNotAvailable, Remark: "the server is stopping; ask another one, or this one again later"}
+
 // Busy is the answer to a request for which there is no room (wire.md section
 // 8): a lane's queue is full, or too many answers wait.
 var Busy = Response{Code: protocol.SystemBusy, Remark: busyRemark}
 
 // endTurn ends the turn and writes its answers.
 func (c *Conn) endTurn(t *Turn) (err error) {
-	if c.handler != nil && !c.guard("end of turn", func() { c.handler.EndTurn(t) }) {
+	if c.handler != nil && !c.refusing && !c.guard("end of turn", func() { c.handler.EndTurn(t) }) {
 		// The handler's state of this connection cannot be trusted any more.
 		err = ErrPanic
 	}

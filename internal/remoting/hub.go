@@ -85,7 +85,7 @@ func (h *hub) softLimit() int {
 // rw is what is read and written: nc itself, or the TLS over it.
 func (h *hub) adopt(nc, rw net.Conn, handler Handler, port *portStat) *Conn {
 	c := newConn(h, nc, rw, handler)
-	c.port = port
+	c.port, c.unknown = port, port != nil
 	h.mu.Lock()
 	if h.stopping.Load() {
 		h.mu.Unlock()

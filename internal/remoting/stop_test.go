@@ -2,9 +2,12 @@ package remoting
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,9 +50,14 @@ func TestStopDrains(t *testing.T) {
 	if _, err := net.Dial("tcp", s.Addr()); err == nil {
 		t.Error("a stopping server accepts")
 	}
-	for i := range int32(20) { // nobody reads these any more
+	for i := range int32(20) { // these come too late, and are told so
 		if _, err := w.Write(frame(0, 1, 100+i, 0, make([]byte, 1000))); err != nil {
 			t.Fatal(err)
+		}
+	}
+	for i := range int32(20) {
+		if a := w.answer(); a.Opaque != 100+i || a.Code != protocol.ServiceNotAvailable || !strings.Contains(a.Remark, "stopping") {
+			t.Fatalf("a request after the stop: %d %d %q", a.Opaque, a.Code, a.Remark)
 		}
 	}
 	select {
@@ -83,6 +91,71 @@ func TestStopDrains(t *testing.T) {
 	}
 	if err := s.Stop(context.Background()); err != nil {
 		t.Errorf("a second Stop: %v", err)
+	}
+}
+
+// TestStopRefuses stops a server under clients that never rest: whatever they ask
+// while it stops is answered or, behind the end of the connection, was not sent
+// before it. Nothing is left without an answer, which a 4.x client would wait for.
+func TestStopRefuses(t *testing.T) {
+	for _, kind := range []string{"plain", "TLS"} {
+		t.Run(kind, func(t *testing.T) {
+			s := serve(t, Options{TLS: mustTLS(t, ServeTLS, TLSOptions{SelfSigned: true})}, echo)
+			const clients = 8
+			asked := make(chan struct{}, clients)
+			ended := make(chan error, clients)
+			for range clients {
+				w := dialWire(t, s.Addr())
+				if kind == "TLS" {
+					w.Conn = tls.Client(w.Conn, anyServer)
+					w.r.Reset(w.Conn)
+				}
+				go func() {
+					told := false
+					for i := int32(0); ; i++ {
+						// One at a time, as a consumer pulls a queue: the next request follows an
+						// answer at once, whatever it was.
+						if _, err := w.Write(ping(i)); err != nil {
+							ended <- nil
+							return
+						}
+						a, err := w.next()
+						if err != nil {
+							if !told {
+								err = fmt.Errorf("request %d: never told that the server stops: %w", i, err)
+							} else {
+								err = nil
+							}
+							ended <- err
+							return
+						}
+						if a.Code == protocol.ServiceNotAvailable {
+							told = true
+							ended <- nil // a consumer rests now
+							return
+						}
+						if i == 10 {
+							asked <- struct{}{}
+						}
+					}
+				}()
+			}
+			for range clients {
+				<-asked
+			}
+			begun := time.Now()
+			if err := s.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begun); took > 10*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			for range clients {
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }
 

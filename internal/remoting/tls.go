@@ -306,6 +306,7 @@ var (
 // greet looks at what the first read of an accepted connection brought: its first
 // byte decides whether it is TLS.
 func (c *Conn) greet() error {
+	c.unknown = false
 	t := c.hub.o.TLS
 	hello := c.in.left() > 0 && c.in.x.b[c.in.r] == tlsFirstByte
 	switch {
@@ -339,7 +340,7 @@ func (c *Conn) shake(t *TLS) error {
 		case c.Err() != nil:
 			return err // closed meanwhile, for a reason that is known
 		case c.hub.stopping.Load() && errors.Is(err, os.ErrDeadlineExceeded):
-			return errDrain
+			return ErrStopped
 		}
 		c.hub.refuse("tls-handshake")
 		t.warn(c.hub.o.Log, "a TLS handshake failed", c, err)
