@@ -34,17 +34,25 @@ func (s *groupDesk) update(c *remoting.Call) (remoting.Response, error) {
 	if err != nil {
 		return remoting.Response{}, refuse(protocol.SystemError, "the group does not parse: %s", err)
 	}
-	if err := message.ValidGroup(g.GroupName); err != nil {
-		return remoting.Response{}, refuse(protocol.SystemError, "%s", err)
-	}
-	if most := s.live.Load().MaxQueuesPerTopic; g.RetryQueueNums < 0 || g.RetryQueueNums > most {
-		return remoting.Response{}, refuse(protocol.SystemError, "retryQueueNums=%d of group %s is not between 0 and %d", g.RetryQueueNums, g.GroupName, most)
+	if err := s.possible(&g); err != nil {
+		return remoting.Response{}, err
 	}
 	if err := s.groups.Put(g); err != nil {
 		return remoting.Response{}, tableError(err)
 	}
 	s.log.Info("group created or changed by request", zap.String("group", g.GroupName), zap.Stringer("from", c.Conn.Remote()))
 	return remoting.Response{}, nil
+}
+
+// possible says what is wrong with a group that is asked for.
+func (s *groupDesk) possible(g *protocol.GroupConfig) error {
+	if err := message.ValidGroup(g.GroupName); err != nil {
+		return refuse(protocol.SystemError, "%s", err)
+	}
+	if most := s.live.Load().MaxQueuesPerTopic; g.RetryQueueNums < 0 || g.RetryQueueNums > most {
+		return refuse(protocol.SystemError, "retryQueueNums=%d of group %s is not between 0 and %d", g.RetryQueueNums, g.GroupName, most)
+	}
+	return nil
 }
 
 // all is GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201).
@@ -129,9 +137,14 @@ func (s *groupDesk) consumerConnections(c *remoting.Call) (remoting.Response, er
 	out := protocol.ConsumerConnection{Connections: connections(g.Clients), ConsumeType: g.Type, MessageModel: g.Model, ConsumeFromWhere: g.From,
 		Subscriptions: map[string]protocol.Subscription{}}
 	for topic, sub := range g.Subs {
-		out.Subscriptions[topic] = protocol.Subscription{Topic: topic, SubString: sub.Expr, TagsSet: sub.TagSet, CodeSet: sub.Codes, SubVersion: sub.Version, ExpressionType: sub.Type}
+		out.Subscriptions[topic] = subscriptionOf(sub)
 	}
 	return remoting.Response{Body: out.Append(nil)}, nil
+}
+
+// subscriptionOf is a subscription as it is shown.
+func subscriptionOf(s *clients.Sub) protocol.Subscription {
+	return protocol.Subscription{Topic: s.Topic, SubString: s.Expr, TagsSet: s.TagSet, CodeSet: s.Codes, SubVersion: s.Version, ExpressionType: s.Type}
 }
 
 // producerConnections is GET_PRODUCER_CONNECTION_LIST (204).

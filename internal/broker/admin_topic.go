@@ -58,21 +58,28 @@ func (s *topicDesk) update(c *remoting.Call) (remoting.Response, error) {
 	if err := s.changeable(h.Topic); err != nil {
 		return remoting.Response{}, err
 	}
-	t := h.Config()
+	if h.IfMissing && s.topics.Get([]byte(h.Topic)) != nil {
+		return remoting.Response{}, nil
+	}
+	if err := s.put(h.Config(), c); err != nil {
+		return remoting.Response{}, err
+	}
+	s.names.announce(true)
+	return remoting.Response{}, nil
+}
+
+// put creates or changes a topic.
+func (s *topicDesk) put(t protocol.TopicConfig, c *remoting.Call) error {
 	t.Order = false
-	if old := s.topics.Get([]byte(h.Topic)); old != nil {
-		if h.IfMissing {
-			return remoting.Response{}, nil
-		}
+	if old := s.topics.Get([]byte(t.TopicName)); old != nil {
 		t.Order = old.Order
 	}
 	if err := s.topics.Put(t); err != nil {
-		return remoting.Response{}, tableError(err)
+		return tableError(err)
 	}
 	s.log.Info("topic created or changed by request", zap.String("topic", t.TopicName), zap.Int32("readQueues", t.ReadQueueNums),
 		zap.Int32("writeQueues", t.WriteQueueNums), zap.String("perm", permText(t.Perm)), zap.Stringer("from", c.Conn.Remote()))
-	s.names.announce(true)
-	return remoting.Response{}, nil
+	return nil
 }
 
 // delete is DELETE_TOPIC_IN_BROKER (215): the configuration and the queues go,

@@ -32,6 +32,7 @@ type stats struct {
 	pairs  int
 
 	sampled samples
+	spans   spans
 }
 
 // counters are a number of messages and the bytes of their records.
@@ -45,6 +46,7 @@ func (c *counters) add(n, bytes int) {
 // topicStats is what is counted of one topic.
 type topicStats struct {
 	in     counters
+	past   history
 	sizes  [len(sizeBounds) + 1]atomic.Int64
 	groups map[string]*groupStats // guarded by stats.mu
 }
@@ -52,8 +54,7 @@ type topicStats struct {
 // groupStats is what a group has pulled of one topic.
 type groupStats struct {
 	out  counters
-	past [7]int64 // out.n of the last minute, every 10 s; the sampler's own
-	tps  atomic.Int64
+	past history
 }
 
 // putBounds are those of putMessageDistributeTime.
@@ -73,6 +74,7 @@ const (
 func newStats(now func() time.Time) *stats {
 	s := &stats{now: now, started: now(), topics: map[string]*topicStats{}}
 	s.sampled.day = now().Format(time.DateOnly)
+	s.spans.begin(s.started)
 	return s
 }
 
@@ -220,19 +222,6 @@ func (s *stats) forget(topic string) {
 	}
 }
 
-// consumeTPS is how many messages a second the group has pulled of the topic in
-// the last minute.
-func (s *stats) consumeTPS(topic, group string) float64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if t := s.topics[topic]; t != nil {
-		if g := t.groups[group]; g != nil {
-			return float64(g.tps.Load()) / 1000
-		}
-	}
-	return 0
-}
-
 // samples are the totals of the last ten minutes, one a second.
 type samples struct {
 	mu   sync.Mutex // guards all
@@ -263,23 +252,9 @@ func (s *stats) tick(context.Context) error {
 	}
 	m.mu.Unlock()
 	if n%10 == 0 {
-		s.tickGroups(n / 10)
+		s.remember()
 	}
 	return nil
-}
-
-// tickGroups moves the minute of every group on by ten seconds.
-func (s *stats) tickGroups(n int) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, t := range s.topics {
-		for _, g := range t.groups {
-			now, k := g.out.n.Load(), len(g.past)
-			past := &g.past[n%k] // of a minute and ten seconds ago
-			*past = now
-			g.tps.Store((now - g.past[(n+1)%k]) * 1000 / 60)
-		}
-	}
 }
 
 // rates gives "10s 60s 600s" of one total, messages a second.

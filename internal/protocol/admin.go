@@ -136,41 +136,49 @@ type ConsumeQueueStats struct {
 }
 
 // ParseConsumeStats reads the body of the answer to 208.
-func ParseConsumeStats(body []byte) (*ConsumeStats, error) {
-	c := &ConsumeStats{}
-	err := readBody("consume stats", body, func(r *reader) {
-		r.bean(func(name []byte) {
-			switch string(name) {
-			case "consumetps":
-				r.float(&c.ConsumeTPS)
-			case "offsettable":
-				r.table(func(key []byte) {
-					var q ConsumeQueueStats
-					r.queueKey(key, &q.Queue)
-					r.bean(func(name []byte) {
-						switch string(name) {
-						case "brokeroffset":
-							r.int64(&q.BrokerOffset)
-						case "consumeroffset":
-							r.int64(&q.ConsumerOffset)
-						case "lasttimestamp":
-							r.int64(&q.LastTimestamp)
-						}
-					})
-					c.Queues = append(c.Queues, q)
-				})
-			}
-		})
-	})
+func ParseConsumeStats(body []byte) (c *ConsumeStats, err error) {
+	err = readBody("consume stats", body, func(r *reader) { c = r.consumeStats() })
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
+func (r *reader) consumeStats() *ConsumeStats {
+	c := &ConsumeStats{}
+	r.bean(func(name []byte) {
+		switch string(name) {
+		case "consumetps":
+			r.float(&c.ConsumeTPS)
+		case "offsettable":
+			r.table(func(key []byte) {
+				var q ConsumeQueueStats
+				r.queueKey(key, &q.Queue)
+				r.bean(func(name []byte) {
+					switch string(name) {
+					case "brokeroffset":
+						r.int64(&q.BrokerOffset)
+					case "consumeroffset":
+						r.int64(&q.ConsumerOffset)
+					case "lasttimestamp":
+						r.int64(&q.LastTimestamp)
+					}
+				})
+				c.Queues = append(c.Queues, q)
+			})
+		}
+	})
+	return c
+}
+
 // Append appends the body in the order given.
 func (c *ConsumeStats) Append(dst []byte) []byte {
 	w := writer{b: dst}
+	w.consumeStats(c)
+	return w.b
+}
+
+func (w *writer) consumeStats(c *ConsumeStats) {
 	w.open('{')
 	w.float("consumeTps", c.ConsumeTPS)
 	w.key("offsetTable")
@@ -188,7 +196,6 @@ func (c *ConsumeStats) Append(dst []byte) []byte {
 	}
 	w.end()
 	w.end()
-	return w.b
 }
 
 // GroupList is the body of the answer to QUERY_TOPIC_CONSUME_BY_WHO (300).

@@ -21,6 +21,12 @@ func relayHeader(code int32) Header {
 		return &CloneHeader{}
 	case QueryCorrectionOffset:
 		return &CorrectionHeader{}
+	case GetBrokerConsumeStats:
+		return &BrokerStatsHeader{}
+	case ViewBrokerStatsData:
+		return &ViewStatsHeader{}
+	case QueryConsumeQueue:
+		return &QueueViewHeader{}
 	case SendReplyMessageV2:
 		return &SendHeader{V2: true}
 	case PushReplyMessage:
@@ -51,6 +57,10 @@ func init() {
 	bodyCodecs["221-resp"] = codecOf("client status", func(b []byte) (clientStatus, error) { s, err := ParseClientStatus(b); return clientStatus{s}, err })
 	bodyCodecs["223-resp"] = codecOf("consumer status", ParseConsumerStatus)
 	bodyCodecs["303-resp"] = codecOf("time spans", ParseTimeSpans)
+	bodyCodecs["315-resp"] = codecOf("statistics", ParseStatsView)
+	bodyCodecs["317-resp"] = codecOf("broker consume stats", ParseBrokerStats)
+	bodyCodecs["321-resp"] = codecOf("queue", ParseQueueView)
+	bodyCodecs["328-resp"] = codecOf("producers", ParseProducerTable)
 	bodyCodecs["308-resp"] = codecOf("corrections", ParseCorrections)
 }
 

@@ -53,6 +53,13 @@ func (s *Store) storeTime(offset int64, size int32) int64 {
 	return r.StoreTime()
 }
 
+// Entry is an entry of the queue as it lies on the disk: where in the log its
+// record is, how long that is, and its code of tags. The error says that there is
+// no entry at that offset, or is one of the disk.
+func (s *Store) Entry(q *Queue, off int64) (offset int64, size int32, tags int64, err error) {
+	return q.entry(off)
+}
+
 // StoreTimeAt is the store time (ms) of the message at an offset of the queue, -1
 // if there is none.
 func (s *Store) StoreTimeAt(q *Queue, off int64) int64 {

@@ -114,12 +114,20 @@ func (t *Topics) Create(c protocol.TopicConfig) (*protocol.TopicConfig, error) {
 	return t.put(c, false)
 }
 
-func (t *Topics) put(c protocol.TopicConfig, replace bool) (*protocol.TopicConfig, error) {
+// Possible says what is wrong with the name or the queues of a topic to be.
+func (t *Topics) Possible(c *protocol.TopicConfig) error {
 	if err := message.ValidTopic(c.TopicName); err != nil {
-		return nil, err
+		return err
 	}
 	if most := t.limits.Queues(); c.ReadQueueNums < 0 || c.WriteQueueNums < 0 || max(c.ReadQueueNums, c.WriteQueueNums) > most {
-		return nil, fmt.Errorf("topic %s: %d read and %d write queues, each must be between 0 and %d", c.TopicName, c.ReadQueueNums, c.WriteQueueNums, most)
+		return fmt.Errorf("topic %s: %d read and %d write queues, each must be between 0 and %d", c.TopicName, c.ReadQueueNums, c.WriteQueueNums, most)
+	}
+	return nil
+}
+
+func (t *Topics) put(c protocol.TopicConfig, replace bool) (*protocol.TopicConfig, error) {
+	if err := t.Possible(&c); err != nil {
+		return nil, err
 	}
 	e, err := t.add(c.TopicName, c, replace)
 	if err != nil {

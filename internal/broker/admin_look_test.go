@@ -1,0 +1,281 @@
+package broker
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gomq/internal/message"
+	"gomq/internal/protocol"
+)
+
+func (r *rig) must(code int32, h protocol.Header, body []byte) *protocol.Command {
+	r.Helper()
+	resp := r.ask(code, h, body)
+	if resp.Code != protocol.Success {
+		r.Fatalf("%d: %d %s", code, resp.Code, resp.Remark)
+	}
+	return resp
+}
+
+// refusedBy says that the answer is a refusal with that code and text.
+func (r *rig) refusedBy(resp *protocol.Command, code int32, text string) {
+	r.Helper()
+	if resp.Code != code || !strings.Contains(resp.Remark, text) {
+		r.Errorf("got %d %q, want %d with %q", resp.Code, resp.Remark, code, text)
+	}
+}
+
+// Statistics by name: what was counted in the last minute, hour and day, up to
+// now.
+func TestViewStats(t *testing.T) {
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	s := newStats(func() time.Time { return now })
+	in := s.topic("T")
+	out := s.group("T", "G")
+	pass := func(d time.Duration, n, size int) {
+		for range d / time.Second {
+			now = now.Add(time.Second)
+			if err := s.tick(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in.in.add(n, n*size)
+		s.stored.add(n, n*size)
+		out.out.add(n/2, n/2*size)
+	}
+	view := func(name, key string) protocol.StatsView {
+		t.Helper()
+		v, ok := s.named(name, key, "C")
+		if !ok {
+			t.Fatalf("%s %s is not counted", name, key)
+		}
+		return v
+	}
+	item := func(sum int64, seconds float64, per float64) protocol.StatsItem {
+		return protocol.StatsItem{Sum: sum, PerSecond: float64(sum) / seconds, PerCall: per}
+	}
+	pass(0, 100, 10)
+	if v := view("TOPIC_PUT_NUMS", "T"); v.Minute.Sum != 100 || v.Minute.PerSecond != 0 || v.Day.Sum != 100 {
+		t.Errorf("in the first moment %+v", v)
+	}
+	pass(30*time.Second, 0, 0)
+	if got, want := view("TOPIC_PUT_SIZE", "T"), (protocol.StatsView{Minute: item(1000, 30, 10), Hour: item(1000, 30, 10), Day: item(1000, 30, 10)}); got != want {
+		t.Errorf("after 30 s %+v, want %+v", got, want)
+	}
+	pass(2*time.Minute, 30, 20)
+	pass(20*time.Second, 0, 0)
+	if got, want := view("TOPIC_PUT_NUMS", "T"), (protocol.StatsView{Minute: item(30, 60, 1), Hour: item(130, 170, 1), Day: item(130, 170, 1)}); got != want {
+		t.Errorf("after 170 s %+v, want %+v", got, want)
+	}
+	pass(3*time.Hour-170*time.Second, 0, 0)
+	if got, want := view("TOPIC_PUT_NUMS", "T"), (protocol.StatsView{Day: item(130, 3*3600, 1)}); got != want {
+		t.Errorf("after 3 h %+v, want %+v", got, want)
+	}
+	pass(0, 8, 100)
+	pass(22*time.Hour, 0, 0)
+	if got, want := view("GROUP_GET_SIZE", "T@G"), (protocol.StatsView{Day: item(400, 24*3600, 100)}); got != want {
+		t.Errorf("after 25 h %+v, want %+v", got, want)
+	}
+	if v := view("BROKER_PUT_NUMS", "C"); v.Day.Sum != 8 {
+		t.Errorf("of the broker %+v", v)
+	}
+	for _, c := range [][2]string{{"TOPIC_PUT_NUMS", "N"}, {"TOPIC_PUT_NUMS", ""}, {"GROUP_GET_NUMS", "T"}, {"GROUP_GET_NUMS", "T@N"}, {"BROKER_PUT_NUMS", "X"}, {"BROKER_GET_NUMS", "C"}, {"X", "T"}, {"_SIZE", "T"}} {
+		if v, ok := s.named(c[0], c[1], "C"); ok {
+			t.Errorf("%s %s says %+v", c[0], c[1], v)
+		}
+	}
+}
+
+// What tools ask about the broker as a whole: statistics, producers, groups, raw
+// queues.
+func TestLooks(t *testing.T) {
+	r := run(t, nil)
+	ctx := t.Context()
+	r.create("T", 2)
+	for i := range 5 {
+		r.send("T", 0, fmt.Sprint(i), "TAGS", "TagA")
+	}
+	resp := r.must(protocol.ViewBrokerStatsData, &protocol.ViewStatsHeader{Name: "TOPIC_PUT_NUMS", Key: "T"}, nil)
+	if v, err := protocol.ParseStatsView(resp.Body); err != nil || v.Minute.Sum != 5 || v.Day.Sum != 5 {
+		t.Errorf("statistics %+v %v", v, err)
+	}
+	r.refusedBy(r.ask(protocol.ViewBrokerStatsData, &protocol.ViewStatsHeader{Name: "TOPIC_PUT_NUMS", Key: "N"}, nil), protocol.SystemError, "The stats <TOPIC_PUT_NUMS> <N> not exist")
+
+	before := time.Now().UnixMilli()
+	r.consumer(newAsked(nil), "me", "CG", protocol.LangGo, 317, "T")
+	resp = r.must(protocol.GetAllProducerInfo, nil, nil)
+	table, err := protocol.ParseProducerTable(resp.Body)
+	if err != nil || len(table) != 1 || len(table["PG"]) != 1 || !strings.Contains(string(resp.Body), `"remoteIP":"/127.0.0.1:`) {
+		t.Fatalf("producers %s %v", resp.Body, err)
+	}
+	if p := table["PG"][0]; p.ClientID != "me" || p.Language != protocol.LangGo || p.Version != 317 || p.LastUpdate < before || !strings.HasPrefix(p.ClientAddr, "127.0.0.1:") {
+		t.Errorf("producer %+v", p)
+	}
+
+	for q := range int32(2) {
+		if err := r.c.Commit(ctx, r.addr, "CG", "T", q, int64(3*(1-q))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	brokerStats := func(ordered bool) (*protocol.BrokerStats, []protocol.ConsumeStats) {
+		t.Helper()
+		b, err := protocol.ParseBrokerStats(r.must(protocol.GetBrokerConsumeStats, &protocol.BrokerStatsHeader{Ordered: ordered}, nil).Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(b.Groups, func(g protocol.GroupStats) bool { return g.Group == "CG" })
+		if i < 0 {
+			t.Fatalf("the group is not among %+v", b.Groups)
+		}
+		return b, b.Groups[i].Topics
+	}
+	b, topics := brokerStats(false)
+	if b.BrokerAddr != r.addr || b.TotalDiff != 2 || len(topics) != 1 || len(topics[0].Queues) != 2 || topics[0].Queues[0].BrokerOffset != 5 || topics[0].Queues[0].ConsumerOffset != 3 {
+		t.Errorf("of all groups %+v %+v", b, topics)
+	}
+	if b, topics = brokerStats(true); b.TotalDiff != 0 || len(topics) != 0 {
+		t.Errorf("of ordered topics %+v %+v", b, topics)
+	}
+
+	resp = r.must(protocol.QueryTopicsByConsumer, &protocol.GroupHeader{Group: "CG"}, nil)
+	if l, err := protocol.ParseTopicList(resp.Body); err != nil || !slices.Equal(l.Topics, []string{"T"}) || l.BrokerAddr != r.addr {
+		t.Errorf("topics of the group %+v %v", l, err)
+	}
+	resp = r.must(protocol.QuerySubscription, &protocol.GroupTopicHeader{Group: "CG", Topic: "T"}, nil)
+	if !strings.HasPrefix(string(resp.Body), `{"group":"CG","subscriptionData":{`) || !strings.Contains(string(resp.Body), `"subString":"TagA || TagB"`) {
+		t.Errorf("subscription %s", resp.Body)
+	}
+	if resp = r.must(protocol.QuerySubscription, &protocol.GroupTopicHeader{Group: "N", Topic: "T"}, nil); string(resp.Body) != `{"group":"N","topic":"T"}` {
+		t.Errorf("no subscription %s", resp.Body)
+	}
+	resp = r.must(protocol.GetGroupConfig, &protocol.GroupHeader{Group: "CG"}, nil)
+	if g, err := protocol.ParseGroup(resp.Body); err != nil || g.GroupName != "CG" || g.RetryMaxTimes != 16 {
+		t.Errorf("group %+v %v", g, err)
+	}
+	r.refusedBy(r.ask(protocol.GetGroupConfig, &protocol.GroupHeader{Group: "N"}, nil), protocol.GroupNotExist, "No group in this broker")
+}
+
+// The entries of a queue are those of its messages.
+func TestQueueEntries(t *testing.T) {
+	r := run(t, nil)
+	r.create("T", 2)
+	for i := range 5 {
+		r.send("T", 0, fmt.Sprint(i), "TAGS", "TagA")
+	}
+	r.consumer(newAsked(nil), "me", "CG", protocol.LangJava, 409, "T")
+	look := func(h protocol.QueueViewHeader) (*protocol.QueueView, string) {
+		t.Helper()
+		h.Topic = "T"
+		resp := r.must(protocol.QueryConsumeQueue, &h, nil)
+		v, err := protocol.ParseQueueView(resp.Body)
+		if err != nil {
+			t.Fatalf("%s: %v", resp.Body, err)
+		}
+		return v, resp.Remark
+	}
+	_, list := r.pull("T", 0, 0, "*")
+	var want []protocol.QueueEntry
+	for _, rec := range list {
+		want = append(want, protocol.QueueEntry{Offset: rec.Offset(), Size: rec.Size(), TagsCode: 2598919})
+	}
+	v, remark := look(protocol.QueueViewHeader{Index: 0, Count: 10})
+	if v.Min != 0 || v.Max != 5 || v.Filter != "" || v.Subscription != nil || remark != "" || !reflect.DeepEqual(v.Entries, want) {
+		t.Errorf("all: %+v %q", v, remark)
+	}
+	if v, _ = look(protocol.QueueViewHeader{Index: 3, Count: math.MaxInt32}); !reflect.DeepEqual(v.Entries, want[3:]) {
+		t.Errorf("the end: %+v", v)
+	}
+	if v, _ = look(protocol.QueueViewHeader{Index: 1, Count: -1}); len(v.Entries) != 0 {
+		t.Errorf("none: %+v", v)
+	}
+	if v, _ = look(protocol.QueueViewHeader{Index: 1, Count: 1, Group: "CG"}); v.Filter != "null" || v.Subscription == nil || v.Subscription.SubString != "TagA || TagB" || len(v.Entries) != 1 {
+		t.Errorf("with a group: %+v", v)
+	}
+	if v, _ = look(protocol.QueueViewHeader{Index: 1, Count: 1, Group: "N"}); v.Filter != "N@T is not online!" || v.Subscription != nil {
+		t.Errorf("with a group that is not there: %+v", v)
+	}
+	for _, h := range []protocol.QueueViewHeader{{Index: 5, Count: 1}, {Index: -1, Count: 1}, {QueueID: 1, Count: 1}} {
+		if v, remark = look(h); remark != fmt.Sprintf("Index %d of %d@T is not exist!", h.Index, h.QueueID) || len(v.Entries) != 0 || v.Max != 5*int64(1-h.QueueID) {
+			t.Errorf("%+v: %+v %q", h, v, remark)
+		}
+	}
+	for _, id := range []int32{2, 99, -1} {
+		r.refusedBy(r.ask(protocol.QueryConsumeQueue, &protocol.QueueViewHeader{Topic: "T", QueueID: id, Count: 1}, nil), protocol.SystemError, fmt.Sprintf("%d@T is not exist!", id))
+	}
+	r.refusedBy(r.ask(protocol.QueryConsumeQueue, &protocol.QueueViewHeader{Topic: "N", Count: 1}, nil), protocol.SystemError, "0@N is not exist!")
+}
+
+// Lists of topics and groups are taken whole or not at all.
+func TestCreateLists(t *testing.T) {
+	r := run(t, nil)
+	topics := func(names ...string) []byte {
+		var parts []string
+		for _, n := range names {
+			parts = append(parts, fmt.Sprintf(`{"topicName":%q,"readQueueNums":3,"writeQueueNums":2,"perm":6}`, n))
+		}
+		return []byte(`{"topicConfigList":[` + strings.Join(parts, ",") + `]}`)
+	}
+	r.refusedBy(r.ask(protocol.UpdateTopicList, nil, topics("A", "TBW102")), protocol.SystemError, "is conflict with system topic")
+	r.refusedBy(r.ask(protocol.UpdateTopicList, nil, []byte(`{"topicConfigList":[{"topicName":"A"},{"topicName":"B","readQueueNums":99999}]}`)), protocol.SystemError, "between 0 and 1024")
+	r.refusedBy(r.ask(protocol.UpdateTopicList, nil, []byte(`{}`)), protocol.SystemError, "topicconfiglist")
+	if r.b.topics.Get([]byte("A")) != nil {
+		t.Error("a topic of a refused list was made")
+	}
+	r.must(protocol.UpdateTopicList, nil, topics("A", "B"))
+	for _, n := range []string{"A", "B"} {
+		if c := r.b.topics.Get([]byte(n)); c == nil || c.ReadQueueNums != 3 || c.WriteQueueNums != 2 {
+			t.Errorf("topic %s: %+v", n, c)
+		}
+	}
+	r.refusedBy(r.ask(protocol.UpdateGroupList, nil, []byte(`{"groupConfigList":[{"groupName":"G"},{"groupName":"../H"}]}`)), protocol.SystemError, "characters")
+	if r.b.groups.Get([]byte("G")) != nil {
+		t.Error("a group of a refused list was made")
+	}
+	r.must(protocol.UpdateGroupList, nil, []byte(`{"groupConfigList":[{"groupName":"G","retryMaxTimes":5},{"groupName":"H"}]}`))
+	if g := r.b.groups.Get([]byte("G")); g == nil || g.RetryMaxTimes != 5 || r.b.groups.Get([]byte("H")) == nil {
+		t.Errorf("group %+v", g)
+	}
+}
+
+// Cleaning takes the queues of topics that are in no table, and nothing else; the
+// broker's own stay.
+func TestCleaning(t *testing.T) {
+	r := run(t, nil)
+	r.create("T", 1)
+	r.send("T", 0, "kept")
+	for _, name := range []string{"Gone", message.TopicOpHalf} {
+		if _, err := r.b.inner.put(t.Context(), []innerMessage{{Message: message.Message{Topic: []byte(name), Body: []byte("x")}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ends := func() map[string]int64 {
+		m := map[string]int64{}
+		for _, q := range r.b.store.Queues() {
+			if q.Max() > 0 {
+				m[q.Topic()] = q.Max()
+			}
+		}
+		return m
+	}
+	if got := ends(); !maps.Equal(got, map[string]int64{"T": 1, "Gone": 1, message.TopicOpHalf: 1}) {
+		t.Fatalf("queues %v", got)
+	}
+	r.must(protocol.CleanExpiredConsumeQueue, nil, nil)
+	r.must(protocol.DeleteExpiredCommitLog, nil, nil)
+	if got := ends(); len(got) != 3 {
+		t.Errorf("queues %v", got)
+	}
+	r.must(protocol.CleanUnusedTopic, nil, nil)
+	if got := ends(); !maps.Equal(got, map[string]int64{"T": 1, message.TopicOpHalf: 1}) {
+		t.Errorf("queues %v", got)
+	}
+	if _, list := r.pull("T", 0, 0, "*"); len(list) != 1 {
+		t.Errorf("%d messages of T are left", len(list))
+	}
+}
