@@ -18,9 +18,12 @@ const (
 // changes and may be used by any number of goroutines.
 type SQL struct {
 	expr  string
-	names []string // of properties; a node's slot is a place in here
+	names []string // of properties
 	nodes []node
 	root  int
+
+	consts []value
+	sets   []map[string]struct{} // of IN
 }
 
 // String is the expression as it was written.
@@ -62,8 +65,8 @@ func (s *SQL) judge(props []byte) verdict {
 
 func (s *SQL) judgeIn(props []byte, slots [][]byte) verdict {
 	s.find(props, slots)
-	e := evaluation{nodes: s.nodes, slots: slots}
-	v := e.value(s.root)
+	e := evaluation{SQL: s, slots: slots}
+	v := e.value(uint16(s.root))
 	switch {
 	case e.failed:
 		return failed

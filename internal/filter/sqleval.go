@@ -37,19 +37,19 @@ func boolean(b bool) value {
 // evaluation is one look at a message. failed ends it: there is no verdict then,
 // whatever else the expression says.
 type evaluation struct {
-	nodes  []node
+	*SQL
 	slots  [][]byte // values of the names; nil: the message has none
 	failed bool
 }
 
 // value is what node i comes to.
-func (e *evaluation) value(i int) value {
+func (e *evaluation) value(i uint16) value {
 	n := &e.nodes[i]
 	switch n.op {
 	case opConst:
-		return n.value
+		return e.consts[n.left]
 	case opProperty:
-		if s := e.slots[n.slot]; s != nil {
+		if s := e.slots[n.left]; s != nil {
 			return value{kind: vString, s: s}
 		}
 		return value{}
@@ -62,7 +62,7 @@ func (e *evaluation) value(i int) value {
 		}
 		return boolean(v.n == 0)
 	case opTruth:
-		if e.slots[e.nodes[n.left].slot] == nil {
+		if e.slots[e.nodes[n.left].left] == nil {
 			return value{}
 		}
 		return boolean(false)
@@ -79,7 +79,7 @@ func (e *evaluation) value(i int) value {
 		if v.kind == vNull {
 			return v
 		}
-		_, is := n.set[string(v.s)]
+		_, is := e.sets[n.right][string(v.s)]
 		return boolean(is)
 	}
 	return e.order(n)

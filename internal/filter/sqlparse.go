@@ -2,51 +2,10 @@ package filter
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
-
-// op is what a node does.
-type op uint8
-
-const (
-	opConst op = iota
-	opProperty
-	opNegate
-	opNot
-	opTruth // of a property: never true, its values are strings; null without it
-	opAnd
-	opOr
-	opEqual
-	opIsNull
-	opGreater
-	opGreaterEqual
-	opLess
-	opLessEqual
-	opIn
-)
-
-// node is a part of a compiled expression; its operands are numbers of other
-// nodes.
-type node struct {
-	op          op
-	left, right int
-	slot        int                 // opProperty: which of the names
-	value       value               // opConst
-	set         map[string]struct{} // opIn
-}
-
-// truth says whether the node is true, false or null. A property is not: it has
-// a value.
-func (n *node) truth() bool {
-	switch n.op {
-	case opProperty, opNegate:
-		return false
-	case opConst:
-		return n.value.kind == vBool || n.value.kind == vNull
-	}
-	return true
-}
 
 // parser reads an expression by descending from the loosest operator: OR, AND,
 // equality, comparison, sign and NOT (behaviour.md section 7).
@@ -72,6 +31,7 @@ func ParseSQL(expr string) (*SQL, error) {
 		return nil, err
 	}
 	p.sql.root = root
+	p.sql.nodes, p.sql.consts = slices.Clip(p.sql.nodes), slices.Clip(p.sql.consts)
 	return p.sql, nil
 }
 
@@ -106,21 +66,14 @@ func (p *parser) expect(k kind) *SyntaxError {
 	return p.advance()
 }
 
-func (p *parser) add(n node) int {
-	p.sql.nodes = append(p.sql.nodes, n)
-	return len(p.sql.nodes) - 1
-}
-
-func (p *parser) two(o op, left, right int) int { return p.add(node{op: o, left: left, right: right}) }
-
 // asTruth makes a node one that is true, false or null; at is where its text
 // begins.
 func (p *parser) asTruth(n, at int) (int, *SyntaxError) {
-	switch nd := &p.sql.nodes[n]; {
-	case nd.truth():
+	switch {
+	case p.truth(n):
 		return n, nil
-	case nd.op == opProperty:
-		return p.add(node{op: opTruth, left: n}), nil
+	case p.sql.nodes[n].op == opProperty:
+		return p.one(opTruth, n), nil
 	}
 	return 0, errorAt(p.src, p.start(at), "this is a value and can be neither true nor false, expected a condition or a property")
 }
@@ -155,7 +108,7 @@ func (p *parser) chain(sign kind, o op, operand func() (int, *SyntaxError)) (int
 		if right, err = p.asTruth(right, from); err != nil {
 			break
 		}
-		left = p.two(o, left, right)
+		left = p.add(o, left, right)
 	}
 	return left, err
 }
@@ -185,18 +138,17 @@ func (p *parser) equal(left, at int, not bool) (int, *SyntaxError) {
 	if err != nil {
 		return 0, err
 	}
-	l, r := &p.sql.nodes[left], &p.sql.nodes[right]
 	switch {
-	case l.op == opConst && l.value.kind == vNull:
+	case p.is(left, vNull):
 		return 0, errorAt(p.src, at, "NULL cannot be compared, expected IS NULL or IS NOT NULL")
-	case r.op == opConst && r.value.kind == vNull:
+	case p.is(right, vNull):
 		return 0, errorAt(p.src, from, "NULL cannot be compared, expected IS NULL or IS NOT NULL")
-	case l.op == opConst && r.op == opConst && l.truth() && !r.truth():
+	case p.is(left, vBool) && p.sql.nodes[right].op == opConst && !p.truth(right):
 		return 0, errorAt(p.src, from, "a truth is compared with another constant, expected TRUE or FALSE")
 	}
-	n := p.two(opEqual, left, right)
+	n := p.add(opEqual, left, right)
 	if not {
-		n = p.add(node{op: opNot, left: n})
+		n = p.one(opNot, n)
 	}
 	return n, nil
 }
@@ -217,9 +169,9 @@ func (p *parser) isNull(left int) (int, *SyntaxError) {
 		}
 		return 0, p.unexpected("NULL", "NOT NULL")
 	}
-	n := p.add(node{op: opIsNull, left: left})
+	n := p.one(opIsNull, left)
 	if not {
-		n = p.add(node{op: opNot, left: n})
+		n = p.one(opNot, n)
 	}
 	return n, p.advance()
 }
@@ -267,8 +219,7 @@ func (p *parser) operand() (n, at int, err *SyntaxError) {
 // ordered refuses what cannot be more or less than something: all but numbers
 // and properties.
 func (p *parser) ordered(n, at int) *SyntaxError {
-	nd := &p.sql.nodes[n]
-	if nd.truth() || nd.op == opConst && nd.value.kind == vString {
+	if p.truth(n) || p.is(n, vString) {
 		return errorAt(p.src, at, "this cannot be more or less than something, expected a number or a property")
 	}
 	return nil
@@ -282,7 +233,7 @@ func (p *parser) order(o op, left, at int) (int, *SyntaxError) {
 	if err = p.ordered(left, at); err != nil {
 		return 0, err
 	}
-	return p.two(o, left, right), p.ordered(right, from)
+	return p.add(o, left, right), p.ordered(right, from)
 }
 
 func (p *parser) between(left, at int, not bool) (int, *SyntaxError) {
@@ -303,14 +254,14 @@ func (p *parser) between(left, at int, not bool) (int, *SyntaxError) {
 		}
 	}
 	if not {
-		return p.two(opOr, p.two(opLess, left, low), p.two(opGreater, left, high)), nil
+		return p.add(opOr, p.add(opLess, left, low), p.add(opGreater, left, high)), nil
 	}
-	if l, h := &p.sql.nodes[low], &p.sql.nodes[high]; l.op == opConst && h.op == opConst {
-		if c, _ := compare(&h.value, &l.value); c < 0 {
+	if l, h := p.sql.nodes[low], p.sql.nodes[high]; l.op == opConst && h.op == opConst {
+		if c, _ := compare(&p.sql.consts[h.left], &p.sql.consts[l.left]); c < 0 {
 			return 0, errorAt(p.src, highAt, "the second bound is less than the first")
 		}
 	}
-	return p.two(opAnd, p.two(opGreaterEqual, left, low), p.two(opLessEqual, left, high)), nil
+	return p.add(opAnd, p.add(opGreaterEqual, left, low), p.add(opLessEqual, left, high)), nil
 }
 
 func (p *parser) in(left, at int, not bool) (int, *SyntaxError) {
@@ -342,9 +293,10 @@ func (p *parser) in(left, at int, not bool) (int, *SyntaxError) {
 	if p.tok.kind != tClose {
 		return 0, p.unexpected(",", ")")
 	}
-	n := p.add(node{op: opIn, left: left, set: set})
+	p.sql.sets = append(p.sql.sets, set)
+	n := p.add(opIn, left, len(p.sql.sets)-1)
 	if not {
-		n = p.add(node{op: opNot, left: n})
+		n = p.one(opNot, n)
 	}
 	return n, p.advance()
 }
@@ -369,12 +321,12 @@ func (p *parser) unary() (int, *SyntaxError) {
 	case err != nil:
 		return 0, err
 	case sign == tMinus:
-		n = p.add(node{op: opNegate, left: n})
+		n = p.one(opNegate, n)
 	case sign == tNot:
 		if n, err = p.asTruth(n, at); err != nil {
 			return 0, err
 		}
-		n = p.add(node{op: opNot, left: n})
+		n = p.one(opNot, n)
 	}
 	return n, nil
 }
@@ -393,15 +345,15 @@ func (p *parser) primary() (n int, err *SyntaxError) {
 	case tName:
 		n, err = p.property(text)
 	case tString:
-		n = p.add(node{value: value{kind: vString, s: []byte(unquote(text))}})
+		n = p.constant(value{kind: vString, s: []byte(unquote(text))})
 	case tInteger:
 		n, err = p.integer(text)
 	case tFloat:
 		n, err = p.float(text)
 	case tTrue, tFalse:
-		n = p.add(node{value: boolean(p.tok.kind == tTrue)})
+		n = p.constant(boolean(p.tok.kind == tTrue))
 	case tNull:
-		n = p.add(node{})
+		n = p.constant(value{})
 	default:
 		err = p.unexpected("a property", "a constant", "NOT", "(")
 	}
@@ -414,14 +366,14 @@ func (p *parser) primary() (n int, err *SyntaxError) {
 func (p *parser) property(name string) (int, *SyntaxError) {
 	for i, known := range p.sql.names {
 		if known == name {
-			return p.add(node{op: opProperty, slot: i}), nil
+			return p.one(opProperty, i), nil
 		}
 	}
 	if len(p.sql.names) == MaxProperties {
 		return 0, errorAt(p.src, p.tok.at, "%s is one property more than the %d that an expression may name", name, MaxProperties)
 	}
 	p.sql.names = append(p.sql.names, name)
-	return p.add(node{op: opProperty, slot: len(p.sql.names) - 1}), nil
+	return p.one(opProperty, len(p.sql.names)-1), nil
 }
 
 func (p *parser) integer(text string) (int, *SyntaxError) {
@@ -433,7 +385,7 @@ func (p *parser) integer(text string) (int, *SyntaxError) {
 	if i <= math.MaxInt32 {
 		v.kind = vInt // an L does not make it a long
 	}
-	return p.add(node{value: v}), nil
+	return p.constant(v), nil
 }
 
 func (p *parser) float(text string) (int, *SyntaxError) {
@@ -441,7 +393,7 @@ func (p *parser) float(text string) (int, *SyntaxError) {
 	if f > math.MaxFloat64 || f < math.SmallestNonzeroFloat64 {
 		return 0, errorAt(p.src, p.tok.at, "%s is out of range, expected %g to %g", text, math.SmallestNonzeroFloat64, math.MaxFloat64)
 	}
-	return p.add(node{value: value{kind: vDouble, f: f}}), nil
+	return p.constant(value{kind: vDouble, f: f}), nil
 }
 
 // unquote is the text of a string.
