@@ -22,6 +22,7 @@ import (
 	"gomq/internal/broker/meta"
 	"gomq/internal/client"
 	"gomq/internal/config"
+	"gomq/internal/filter"
 	"gomq/internal/remoting"
 	"gomq/internal/store"
 	"gomq/internal/store/segment"
@@ -40,6 +41,7 @@ type Broker struct {
 	groups    *meta.Groups
 	offsets   *meta.Offsets
 	delayed   *meta.Delays
+	filters   *meta.Filters
 	producers *clients.Producers[*remoting.Conn]
 	consumers *clients.Consumers[*remoting.Conn]
 	stats     *stats
@@ -193,6 +195,10 @@ func (b *Broker) load(o *Options) (err error) {
 	if err = makeConfigDir(o); err != nil {
 		return fmt.Errorf("making the directory of the tables: %w", err)
 	}
+	bloom := filter.NewBloom(o.MaxErrorRateOfBloomFilter, o.ExpectConsumerNumUseFilter)
+	if b.filters, err = meta.LoadFilters(configFile(o, "consumerFilter.json"), bloom, b.with.now); err != nil {
+		return err
+	}
 	limits := meta.TopicLimits{Topics: func() int { return b.live.Load().MaxTopics }, Queues: func() int32 { return b.live.Load().MaxQueuesPerTopic }}
 	if b.topics, err = meta.LoadTopics(configFile(o, "topics.json"), topicDefaults(o).BuiltinTopics(), limits, b.with.now); err != nil {
 		return err
@@ -224,11 +230,12 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	if o.BrokerRole != Slave {
 		b.delays = newDelayer(&delayer{live: b.live, log: b.log, store: b.store, inner: b.inner, table: b.delayed, stats: b.stats, levels: b.send.levels}, b.with.now)
 	}
-	b.pull = &puller{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, consumers: b.consumers,
+	compiled := filter.NewCache(maxFilters)
+	b.pull = &puller{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, consumers: b.consumers, filters: compiled,
 		lane: b.lanes.pull, stats: b.stats, memory: b.with.memory, parking: parking{held: hold.New[*store.Queue, *parked](maxParked, time.Now()), group: b.group}}
 	b.offset = &offsetDesk{log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, pulls: b.pull}
 	b.query = &queryDesk{live: b.live, log: b.log, store: b.store}
-	b.clients = &clientDesk{live: b.live, log: b.log, topics: b.topics, groups: b.groups, producers: b.producers, consumers: b.consumers,
+	b.clients = &clientDesk{live: b.live, log: b.log, topics: b.topics, groups: b.groups, producers: b.producers, consumers: b.consumers, filters: compiled, kept: b.filters,
 		create: create, notify: &notifier{log: b.log}, now: b.with.now}
 	b.relay = &relayDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, notify: b.clients.notify, wait: clientWait}
 	b.reply = &replyDesk{log: b.log, send: b.send, inner: b.inner, producers: b.producers, notify: b.clients.notify, lane: b.lanes.reply,
@@ -256,7 +263,8 @@ func (b *Broker) tasks(o *Options) {
 
 // save writes the tables that have changed.
 func (b *Broker) save() error {
-	return errors.Join(b.offsets.Save(), b.groups.Save(), b.topics.Save())
+	b.filters.Clean(b.live.Load().FilterDataCleanTimeSpan)
+	return errors.Join(b.offsets.Save(), b.groups.Save(), b.topics.Save(), b.filters.Save())
 }
 
 // listen opens both doors.

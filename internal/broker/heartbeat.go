@@ -27,6 +27,8 @@ type clientDesk struct {
 	groups    *meta.Groups
 	producers *clients.Producers[*remoting.Conn]
 	consumers *clients.Consumers[*remoting.Conn]
+	filters   *filter.Cache
+	kept      *meta.Filters
 	create    *topicMaker
 	notify    *notifier
 	now       func() time.Time
@@ -71,8 +73,8 @@ func (s *clientDesk) checkBeat(hb *protocol.Heartbeat, o *Options) error {
 		subs += len(hb.Consumers[i].Subscriptions)
 		for k := range hb.Consumers[i].Subscriptions {
 			d := &hb.Consumers[i].Subscriptions[k]
-			if len(d.Topic) > message.MaxTopicLen || len(d.SubString) > maxExpression {
-				return refuse(protocol.SystemError, "a subscription has a topic of %d and an expression of %d bytes, at most %d and %d are possible", len(d.Topic), len(d.SubString), message.MaxTopicLen, maxExpression)
+			if len(d.Topic) > message.MaxTopicLen || len(d.SubString) > filter.MaxExpression {
+				return refuse(protocol.SystemError, "a subscription has a topic of %d and an expression of %d bytes, at most %d and %d are possible", len(d.Topic), len(d.SubString), message.MaxTopicLen, filter.MaxExpression)
 			}
 		}
 		if err := message.ValidGroup(hb.Consumers[i].GroupName); err != nil {
@@ -93,11 +95,8 @@ func (s *clientDesk) checkBeat(hb *protocol.Heartbeat, o *Options) error {
 	return nil
 }
 
-// Limits on what a heartbeat may say (reliability.md section 6).
-const (
-	maxClientID   = 1 << 10 // bytes
-	maxExpression = 4 << 10 // bytes of a filter
-)
+// maxClientID is how many bytes a client's id may have (reliability.md section 6).
+const maxClientID = 1 << 10
 
 func (s *clientDesk) beatConsumer(who clients.Client[*remoting.Conn], cb *protocol.ConsumerBeat, o *Options) error {
 	g, err := s.groups.Ensure([]byte(cb.GroupName), o.AutoCreateSubscriptionGroup)
@@ -112,11 +111,13 @@ func (s *clientDesk) beatConsumer(who clients.Client[*remoting.Conn], cb *protoc
 	// A group without a configuration is registered all the same, as in the
 	// original: its pulls are what is refused.
 	b := clients.Beat{Group: cb.GroupName, Type: cb.ConsumeType, Model: cb.MessageModel, From: cb.ConsumeFromWhere, UnitMode: cb.UnitMode,
-		Broadcast: cb.MessageModel == "BROADCASTING", Subs: subsOf(cb.Subscriptions)}
-	notify, err := s.consumers.Beat(who, b)
+		Broadcast: cb.MessageModel == "BROADCASTING", Subs: s.subsOf(cb.Subscriptions)}
+	notify, differ, err := s.consumers.Beat(who, b)
 	if err != nil {
 		return err
 	}
+	s.differ(differ)
+	s.keepFilters(&b)
 	if len(notify) > 0 && o.NotifyConsumerIdsChangedEnable && (g == nil || g.NotifyConsumerIdsChangedEnable) {
 		s.notify.consumersChanged(cb.GroupName, notify)
 	}
@@ -142,7 +143,7 @@ func (s *clientDesk) retryTopic(g *protocol.GroupConfig, unit bool, from netip.A
 
 // subsOf compiles the subscriptions of a heartbeat, each topic once; the newest
 // counts when a client names one twice.
-func subsOf(list []protocol.Subscription) []clients.Sub {
+func (s *clientDesk) subsOf(list []protocol.Subscription) []clients.Sub {
 	subs := make([]clients.Sub, 0, len(list))
 	at := make(map[string]int, len(list))
 	for i := range list {
@@ -152,6 +153,8 @@ func subsOf(list []protocol.Subscription) []clients.Sub {
 			// The codes that came along are hashes of the same tags; computing
 			// them here serves clients that send none or wrong ones.
 			sub.Tags = filter.ParseTags(d.SubString)
+		} else if !filter.IsTag(d.ExpressionType) {
+			sub.SQL, sub.Err = compile(s.filters, d.ExpressionType, []byte(d.SubString))
 		}
 		if k, twice := at[d.Topic]; !twice {
 			at[d.Topic] = len(subs)
@@ -174,6 +177,7 @@ func (s *clientDesk) leave(c *remoting.Call) (remoting.Response, error) {
 	}
 	if h.ConsumerGroup != "" {
 		notify := s.consumers.Leave(h.ConsumerGroup, c.Conn)
+		s.left(h.ConsumerGroup)
 		if g := s.groups.Get([]byte(h.ConsumerGroup)); s.live.Load().NotifyConsumerIdsChangedEnable && (g == nil || g.NotifyConsumerIdsChangedEnable) {
 			s.notify.consumersChanged(h.ConsumerGroup, notify)
 		}
@@ -206,9 +210,12 @@ func (s *clientDesk) check(c *remoting.Call) (remoting.Response, error) {
 	case filter.IsTag(typ):
 		return remoting.Response{}, nil
 	case !s.live.Load().EnablePropertyFilter:
-		return remoting.Response{}, refuse(protocol.SystemError, "The broker does not support consumer to filter message by %s", typ)
+		return remoting.Response{}, noFilter(typ)
 	}
-	return remoting.Response{}, refuse(protocol.SystemError, "filters of type %s are %s", typ, notYet)
+	if _, err := compile(s.filters, typ, []byte(req.Subscription.SubString)); err != nil {
+		return remoting.Response{}, refuse(protocol.SubscriptionParseFailed, "the expression cannot be used: %s", err)
+	}
+	return remoting.Response{}, nil
 }
 
 // closed takes a connection that has gone out of every table and tells those who
@@ -216,6 +223,9 @@ func (s *clientDesk) check(c *remoting.Call) (remoting.Response, error) {
 func (s *clientDesk) closed(conn *remoting.Conn) {
 	s.producers.Closed(conn)
 	changes := s.consumers.Closed(conn)
+	for _, ch := range changes {
+		s.left(ch.Group)
+	}
 	if s.live.Load().NotifyConsumerIdsChangedEnable {
 		for _, ch := range changes {
 			s.notify.consumersChanged(ch.Group, ch.Notify)

@@ -44,6 +44,7 @@ var metricLabels = []struct {
 	{"rocketmq_consumer_lag_latency", "Age in milliseconds of the oldest message that the group has not committed; 0 without any.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
 	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
+	{"gomq_consumer_group_subscriptions", "Different subscriptions among the clients of a group; only groups with more than one.", []string{"consumer_group"}},
 	{"gomq_nameserver_up", "1: the nameserver has taken the last registration.", []string{"nameserver"}},
 }
 
@@ -88,6 +89,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		up := n.up
 		n.mu.Unlock()
 		gauge("gomq_nameserver_up", float64(btoi(up)), n.addr)
+	}
+	for group, ways := range b.consumers.Differing() {
+		gauge("gomq_consumer_group_subscriptions", float64(ways), group)
 	}
 	c.traffic(ch)
 	c.connections(gauge)

@@ -156,6 +156,8 @@ type Options struct {
 	AccessMessageInMemoryMaxRatio     int // percent of the memory that counts as hot
 	EnablePropertyFilter              bool
 	EnableCalcFilterBitMap            bool
+	ExpectConsumerNumUseFilter        int
+	MaxErrorRateOfBloomFilter         int // percent
 	FilterSupportRetry                bool
 	EnableScheduleMessageStats        bool
 	CommercialBaseCount               int

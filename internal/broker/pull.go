@@ -27,6 +27,7 @@ type puller struct {
 	groups    *meta.Groups
 	offsets   *meta.Offsets
 	consumers *clients.Consumers[*remoting.Conn]
+	filters   *filter.Cache
 	lane      *remoting.Lane
 	stats     *stats
 	memory    int64 // bytes of the machine, of which a share counts as hot
@@ -47,7 +48,7 @@ var readings = sync.Pool{New: func() any { return &reading{} }}
 type want struct {
 	q      *store.Queue
 	group  *protocol.GroupConfig
-	tags   *filter.Tags // nil matches all
+	match  store.Matcher // nil matches all
 	offset int64
 	max    int32
 }
@@ -130,7 +131,7 @@ func (p *puller) check(h *protocol.PullHeader, d *desk, c *remoting.Call, cold b
 		return w, refuse(protocol.SystemError, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[%s]",
 			h.QueueID, h.Topic, topic.ReadQueueNums, c.Conn.Remote())
 	}
-	if w.tags, err = p.subscription(h, d, cold, w.group, o); err != nil {
+	if w.match, err = p.subscription(h, d, cold, w.group, o); err != nil {
 		return w, err
 	}
 	if w.q = p.store.Queue(h.Topic, h.QueueID); w.q == nil {
@@ -140,56 +141,13 @@ func (p *puller) check(h *protocol.PullHeader, d *desk, c *remoting.Call, cold b
 	return w, nil
 }
 
-// subscription is the filter of a pull: from its header, or as the group's
-// heartbeats say.
-func (p *puller) subscription(h *protocol.PullHeader, d *desk, cold bool, g *protocol.GroupConfig, o *Options) (*filter.Tags, error) {
-	if h.SysFlag&protocol.PullSubscription != 0 {
-		if !isTag(h.ExpressionType) {
-			return nil, p.noFilter(string(h.ExpressionType), o)
-		}
-		if h.SysFlag&protocol.PullClassFilter != 0 {
-			return nil, nil // the filter server is gone since 4.9: everything matches
-		}
-		return d.tagsOf(h.Subscription, cold), nil
-	}
-	sub, broadcast, found := p.consumers.Sub(h.Group, h.Topic, d.conn)
-	if found == clients.NoGroup {
-		return nil, refuse(protocol.SubscriptionNotExist, "the consumer's group info not exist%s", faq)
-	}
-	if broadcast && !g.ConsumeBroadcastEnable {
-		return nil, refuse(protocol.NoPermission, "the consumer group[%s] can not consume by broadcast way", h.Group)
-	}
-	switch {
-	case found == clients.NoTopic:
-		return nil, refuse(protocol.SubscriptionNotExist, "the consumer's subscription not exist%s", faq)
-	case sub.Version < h.SubVersion:
-		return nil, refuse(protocol.SubscriptionNotLatest, "the consumer's subscription not latest")
-	case !filter.IsTag(sub.Type):
-		return nil, p.noFilter(sub.Type, o)
-	}
-	return sub.Tags, nil
-}
-
-// noFilter is why a pull with another expression than tags is not served.
-func (p *puller) noFilter(typ string, o *Options) error {
-	if o.EnablePropertyFilter {
-		return refuse(protocol.SystemError, "filters of type %s are %s", typ, notYet)
-	}
-	return refuse(protocol.SystemError, "The broker does not support consumer to filter message by %s", typ)
-}
-
-func isTag(typ []byte) bool { return len(typ) == 0 || string(typ) == filter.TypeTag }
-
 // read runs the pull's read. Further behind the end of the log than a share of
 // the machine's memory the smaller limits hold.
 func (p *puller) read(w *want, res *store.GetResult, o *Options, disk bool) {
 	g := store.GetRequest{Queue: w.q, Offset: w.offset, ReadDisk: disk,
 		MaxCount: max(min(int(w.max), o.MaxTransferCountOnMessageInMemory), 1), MaxBytes: o.MaxTransferBytesOnMessageInMemory,
-		NearBytes:   p.near(o),
+		Match: w.match, NearBytes: p.near(o),
 		MaxCountFar: max(min(int(w.max), o.MaxTransferCountOnMessageInDisk), 1), MaxBytesFar: o.MaxTransferBytesOnMessageInDisk}
-	if w.tags != nil {
-		g.Match = w.tags
-	}
 	p.store.Get(g, res)
 }
 

@@ -24,7 +24,7 @@ func beat(topics ...string) Beat {
 // hear is Beat for a heartbeat that must be accepted.
 func hear(t *testing.T, c *Consumers[int], who Client[int], b Beat) []int {
 	t.Helper()
-	notify, err := c.Beat(who, b)
+	notify, _, err := c.Beat(who, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,20 +123,20 @@ func TestGroupLimit(t *testing.T) {
 	c, p := NewConsumers[int](), NewProducers[int]()
 	for i := range maxGroups {
 		name := string(rune('a'+i%26)) + string(rune('0'+i/26))
-		if _, err := c.Beat(cl(1, "a", 0), Beat{Group: name}); err != nil {
+		if _, _, err := c.Beat(cl(1, "a", 0), Beat{Group: name}); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.Beat(name, cl(1, "a", 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.Beat(cl(1, "a", 0), Beat{Group: "more"}); err != ErrTooManyGroups {
+	if _, _, err := c.Beat(cl(1, "a", 0), Beat{Group: "more"}); err != ErrTooManyGroups {
 		t.Errorf("one group more: %v", err)
 	}
 	if err := p.Beat("more", cl(1, "a", 0)); err != ErrTooManyGroups {
 		t.Errorf("one producer group more: %v", err)
 	}
-	if _, err := c.Beat(cl(2, "b", 0), Beat{Group: "more"}); err != nil {
+	if _, _, err := c.Beat(cl(2, "b", 0), Beat{Group: "more"}); err != nil {
 		t.Errorf("another connection: %v", err)
 	}
 	c.Closed(1)

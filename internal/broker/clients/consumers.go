@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ type Sub struct {
 	Type    string       // filter.TypeTag (or empty), filter.TypeSQL
 	Version int64        // chosen by the client; rises when it subscribes anew
 	Tags    *filter.Tags // compiled when Type is a tag expression; nil matches all
+	SQL     *filter.SQL  // compiled when Type is filter.TypeSQL
+	Err     error        // why an expression of another type than tags cannot be used
 	Codes   []int32      // as the client sent them
 	TagSet  []string
 }
@@ -35,12 +38,14 @@ type Beat struct {
 type member[C comparable] struct {
 	Client[C]
 	subs map[string]*Sub
+	way  way // what subs say
 }
 
 type group[C comparable] struct {
 	beat    Beat // attributes of the latest heartbeat; Subs unused
 	members []member[C]
-	at      map[C]int // where in members a connection is
+	at      map[C]int   // where in members a connection is
+	ways    map[way]int // how many members subscribe in which way
 }
 
 // Group is a copy of what is known of a consumer group.
@@ -53,6 +58,8 @@ type Group[C comparable] struct {
 // Consumers is the table of consumer groups. It has one mutex; no method calls
 // out while it is held: whoever is to be told of a change is returned.
 type Consumers[C comparable] struct {
+	seed maphash.Seed // of ways
+
 	mu     sync.RWMutex
 	groups map[string]*group[C]
 	joined joined[C]
@@ -60,15 +67,16 @@ type Consumers[C comparable] struct {
 
 // NewConsumers makes an empty table.
 func NewConsumers[C comparable]() *Consumers[C] {
-	return &Consumers[C]{groups: map[string]*group[C]{}, joined: joined[C]{}}
+	return &Consumers[C]{seed: maphash.MakeSeed(), groups: map[string]*group[C]{}, joined: joined[C]{}}
 }
 
 // Beat records a heartbeat; its Subs name each topic once. When the client is
 // new to the group or its set of topics differs from its last heartbeat, it
 // returns the connections of all members: they divide the queues anew. A newer
-// expression of the same topic replaces the older one and is no such change. The
-// error is ErrTooManyGroups.
-func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C, err error) {
+// expression of the same topic replaces the older one and is no such change. When
+// it now subscribes in a way in which nobody of its group did while others
+// subscribe in another one, differ says so. The error is ErrTooManyGroups.
+func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C, differ *Difference[C], err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.groups[b.Group]
@@ -79,10 +87,10 @@ func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C, err error) {
 	changed := !known
 	if changed {
 		if err := t.joined.add(c.Conn, b.Group); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if g == nil {
-			g = &group[C]{at: map[C]int{}}
+			g = &group[C]{at: map[C]int{}, ways: map[way]int{}}
 			t.groups[b.Group] = g
 		}
 		i = len(g.members)
@@ -93,28 +101,30 @@ func (t *Consumers[C]) Beat(c Client[C], b Beat) (notify []C, err error) {
 	g.beat.Subs = nil
 	m := &g.members[i]
 	m.Client = c
-	if m.subscribe(b.Subs) {
-		changed = true
+	topics, expressions := m.subscribe(b.Subs)
+	if !known || topics || expressions {
+		differ = t.compare(g, i, b.Group, known)
 	}
-	if !changed {
-		return nil, nil
+	if !changed && !topics {
+		return nil, differ, nil
 	}
-	return g.conns(), nil
+	return g.conns(), differ, nil
 }
 
 // subscribe takes over what a heartbeat says and reports whether the set of
-// topics has changed.
-func (m *member[C]) subscribe(subs []Sub) (changed bool) {
+// topics, and whether an expression has changed.
+func (m *member[C]) subscribe(subs []Sub) (topics, expressions bool) {
 	for k := range subs {
 		s := &subs[k]
 		old := m.subs[s.Topic]
-		changed = changed || old == nil
+		topics = topics || old == nil
 		if old == nil || s.Version > old.Version {
 			m.subs[s.Topic] = s
+			expressions = expressions || old == nil || !s.alike(old)
 		}
 	}
 	if len(m.subs) == len(subs) {
-		return changed // every topic known is among those of the heartbeat
+		return topics, expressions // every topic known is among those of the heartbeat
 	}
 	said := make(map[string]bool, len(subs))
 	for k := range subs {
@@ -123,10 +133,10 @@ func (m *member[C]) subscribe(subs []Sub) (changed bool) {
 	for topic := range m.subs {
 		if !said[topic] {
 			delete(m.subs, topic)
-			changed = true
+			topics = true
 		}
 	}
-	return changed
+	return topics, expressions
 }
 
 func (g *group[C]) conns() []C {
@@ -157,6 +167,7 @@ func (t *Consumers[C]) remove(name string, conn C) []C {
 		return nil
 	}
 	delete(g.at, conn)
+	g.forget(g.members[i].way)
 	g.members = slices.Delete(g.members, i, i+1)
 	if len(g.members) == 0 {
 		delete(t.groups, name)
@@ -168,7 +179,7 @@ func (t *Consumers[C]) remove(name string, conn C) []C {
 	return g.conns()
 }
 
-// Change is a group that lost members, and who stays.
+// Change is a group that lost members, and who stays; nobody when it is gone.
 type Change[C comparable] struct {
 	Group  string
 	Notify []C
@@ -179,9 +190,7 @@ func (t *Consumers[C]) Closed(conn C) (changes []Change[C]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, name := range t.joined[conn] {
-		if n := t.remove(name, conn); len(n) > 0 {
-			changes = append(changes, Change[C]{name, n})
-		}
+		changes = append(changes, Change[C]{name, t.remove(name, conn)})
 	}
 	delete(t.joined, conn)
 	return changes
@@ -255,6 +264,40 @@ func (t *Consumers[C]) Sub(name, topic []byte, conn C) (s *Sub, broadcast bool, 
 	return s, g.beat.Broadcast, Known
 }
 
+// SQL are the SQL92 subscriptions by topic that hold for a pull of conn for the
+// group: the client's own, or, on another connection than that of its heartbeats,
+// the newest of the group.
+func (t *Consumers[C]) SQL(name []byte, conn C) map[string]*filter.SQL {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	g := t.groups[string(name)]
+	if g == nil {
+		return nil
+	}
+	var out map[string]*filter.SQL
+	add := func(s *Sub) {
+		if s.SQL == nil {
+			return
+		}
+		if out == nil {
+			out = map[string]*filter.SQL{}
+		}
+		out[s.Topic] = s.SQL
+	}
+	if i, known := g.at[conn]; known {
+		for _, s := range g.members[i].subs {
+			add(s)
+		}
+		return out
+	}
+	for _, m := range g.members {
+		for topic := range m.subs {
+			add(g.newest([]byte(topic)))
+		}
+	}
+	return out
+}
+
 // newest is the subscription to topic with the highest version of all members,
 // nil when none has one.
 func (g *group[C]) newest(topic []byte) (s *Sub) {
@@ -299,6 +342,13 @@ func (t *Consumers[C]) Find(name, id string) (c Client[C], ok bool) {
 		}
 	}
 	return c, ok
+}
+
+// Online says whether a client of the group is connected.
+func (t *Consumers[C]) Online(name string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.groups[name] != nil
 }
 
 // Names are the groups with a connected client.
