@@ -83,6 +83,9 @@ const (
 	// is the same for entries, behind the end of their queue.
 	hotBytes   = 32 << 20
 	hotEntries = 4096
+	// scanDisk bounds the bytes that one Get reads from the disk for a matcher that
+	// wants none of them; the next one goes on there.
+	scanDisk = 8 << 20
 	// askAhead is what Get asks for at once whether it is in memory, and has read
 	// ahead when it is not.
 	askAhead  = 64 << 10
@@ -125,6 +128,7 @@ type getting struct {
 	skip      int64 // records below are in a log file that is gone
 	warm      int64 // the log is in memory in [warmFrom, warm)
 	warmFrom  int64
+	fruitless int64 // bytes read from the disk for nothing
 	broken    error
 	brokenAt  int64
 }
@@ -311,16 +315,19 @@ func (g *getting) collect(u unit) bool {
 				return g.bad(u, err)
 			}
 		}
-		v.add(f, at, n)
 	}
 	if m := g.r.Match; m != nil && m.NeedsRecord() && !m.MatchRecord(rec) {
 		g.missed(NoMatchedMessage)
 		if cold {
 			v.unread(n)
-		} else {
-			v.drop(n)
+			if g.fruitless += n; g.fruitless >= g.s.scanDisk {
+				g.done, g.stop = true, g.off+1
+			}
 		}
 		return true
+	}
+	if !cold {
+		v.add(f, at, n)
 	}
 	g.res.Status = Found
 	g.res.Count++

@@ -192,6 +192,11 @@ func TestGetFromTheDisk(t *testing.T) {
 	if res := get(s, GetRequest{Queue: q, Offset: 305, MaxCount: 1, ReadDisk: true}); res.Status != Found || res.Next != 307 {
 		t.Errorf("a rotten record: %+v", res)
 	}
+	// A filter that drops all that it reads from the disk goes on with the next Get.
+	s.scanDisk = 1
+	if res := get(s, GetRequest{Queue: q, Offset: 900, MaxCount: 1, Match: matchCode{body: "none"}, ReadDisk: true}); res.Status != NoMatchedMessage || res.Next != 901 {
+		t.Errorf("read for nothing: %+v", res)
+	}
 }
 
 func flipByte(t *testing.T, s *Store, off int64) {

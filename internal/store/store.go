@@ -42,6 +42,7 @@ type Store struct {
 	unlock      func() error
 	hotLog      int64 // hotBytes; a test may want everything to be cold
 	hotQueue    int64 // hotEntries
+	scanDisk    int64 // scanDisk
 	clean       bool  // it had been closed when it was opened
 
 	// Appended, Durable, Dispatched and Indexed are log offsets that rise: what is
@@ -92,7 +93,7 @@ func Open(ctx context.Context, o Options, log *zap.Logger, reg prometheus.Regist
 		log = zap.NewNop()
 	}
 	s := &Store{o: o, fs: o.FS, zlog: log, failedCh: make(chan struct{}), withoutMmap: o.withoutMmap(),
-		hotLog: hotBytes, hotQueue: hotEntries, indexWake: make(wake, 1), indexNow: make(wake, 1)}
+		hotLog: hotBytes, hotQueue: hotEntries, scanDisk: scanDisk, indexWake: make(wake, 1), indexNow: make(wake, 1)}
 	s.queues.topics = map[string][]*Queue{}
 	s.shower.s = s
 	s.hand.limit, s.hand.lost, s.hand.keptLost = maxHanded, -1, -1

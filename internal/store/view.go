@@ -61,18 +61,13 @@ func (v *View) read(f *segment.File, off, n int64) ([]byte, error) {
 	return b, nil
 }
 
-// drop takes back the last n bytes that add appended.
-func (v *View) drop(n int64) {
+// unread takes back the last n bytes that read appended.
+func (v *View) unread(n int64) {
+	v.buf = v.buf[:len(v.buf)-int(n)]
 	k := len(v.spans) - 1
 	if v.spans[k].n -= n; v.spans[k].n == 0 {
 		v.spans = v.spans[:k]
 	}
-}
-
-// unread takes back the last n bytes that read appended.
-func (v *View) unread(n int64) {
-	v.buf = v.buf[:len(v.buf)-int(n)]
-	v.drop(n)
 }
 
 // AppendTo appends the records to dst, back to back. An error, with dst
