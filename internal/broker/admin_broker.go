@@ -75,6 +75,7 @@ func (s *brokerDesk) identity(t protocol.KVTable, o *Options) {
 	t["runtime"] = fmt.Sprintf("[ %d days, %d hours, %d minutes, %d seconds ]", int(up.Hours())/24, int(up.Hours())%24, int(up.Minutes())%60, int(up.Seconds())%60)
 	t["startAcceptSendRequestTimeStamp"] = num(o.StartAcceptSendRequestTimeStamp)
 	t["brokerActive"] = "true"
+	t[greetsKey] = greets
 }
 
 func (s *brokerDesk) traffic(t protocol.KVTable) {

@@ -66,6 +66,7 @@ type Broker struct {
 	relay       *relayDesk
 	reply       *replyDesk
 	brokerAdmin *brokerDesk
+	logState    *logDesk
 
 	stopOnce sync.Once
 	stopErr  error
@@ -127,8 +128,16 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	b.group = task.NewGroup(context.WithoutCancel(ctx), b.log, nil)
 	b.stats = newStats(b.with.now)
 	b.producers, b.consumers = clients.NewProducers[*remoting.Conn](), clients.NewConsumers[*remoting.Conn]()
+	outTLS, err := o.DialTLS()
+	if err != nil {
+		return err
+	}
+	b.outward = client.New(context.WithoutCancel(ctx), client.Options{Timeout: o.RegisterBrokerTimeoutMills, Remoting: remoting.Options{Log: b.log, TLS: outTLS}, Log: b.log})
 	so := StoreOptions(o)
 	so.FS, so.Now = b.with.fs, b.with.now
+	if size := b.logFileSize(ctx, o); size > 0 {
+		so.CommitLogFileSize = size
+	}
 	var storeReg prometheus.Registerer
 	if reg != nil {
 		storeReg = prometheus.WrapRegistererWith(nodeLabels(o), reg)
@@ -145,14 +154,12 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 		return err
 	}
 	ro.MaxCalls = maxAskedOfOne
-	outTLS, err := o.DialTLS()
-	if err != nil {
-		return err
-	}
-	b.outward = client.New(context.WithoutCancel(ctx), client.Options{Timeout: o.RegisterBrokerTimeoutMills, Remoting: remoting.Options{Log: b.log, TLS: outTLS}, Log: b.log})
 	b.names = newRegistrar(ctx, b.live, b.log, b.topics, b.outward)
 	b.lanes = newLanes(ctx, o, b.log, metrics)
 	if err = b.wire(o, metrics); err != nil {
+		return err
+	}
+	if err = b.startRole(ctx, o); err != nil {
 		return err
 	}
 	if reg != nil {
@@ -176,9 +183,6 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	})
 	b.tasks(o)
 	if err = b.listen(ctx, o, ro); err != nil {
-		return err
-	}
-	if err = b.startRole(ctx, o); err != nil {
 		return err
 	}
 	first, cancel := context.WithTimeout(ctx, announceWait)
@@ -244,6 +248,7 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	b.trans = newTransDesk(b.live, b.log, b.topics, b.offsets, b.producers, b.inner, b.with.now)
 	b.topicAdmin = &topicDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, names: b.names, pulls: b.pull, stats: b.stats}
 	b.groupAdmin = &groupDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, producers: b.producers, consumers: b.consumers, stats: b.stats}
+	b.logState = &logDesk{live: b.live, store: b.store}
 	b.brokerAdmin = &brokerDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, names: b.names, stats: b.stats, send: b.send, lanes: b.lanes}
 	b.table = newTable(b.routes())
 	return nil

@@ -24,7 +24,7 @@ func replicationKeys(o *Options) config.Section {
 			Doc: "A send to a SYNC_MASTER is answered FLUSH_SLAVE_TIMEOUT after this time; its message stays stored."},
 		{Name: "haPeers", Field: &o.HAPeers, Check: checkPeers, Tier: 2,
 			Doc: "gomq's own: addresses or networks of slaves that count for SYNC_MASTER without being registered, with ; between them."},
-		{Name: "haRepairWaitSeconds", Field: &o.HARepairWaitSeconds, Default: "30", Unit: "s", Range: "0..86400", Change: config.Restart, Tier: 2, Effect: config.NotYet,
+		{Name: "haRepairWaitSeconds", Field: &o.HARepairWaitSeconds, Default: "30", Unit: "s", Range: "0..86400", Change: config.Restart, Tier: 2,
 			Doc: "gomq's own: how long a master that was killed waits, before it opens, for a slave that has the end of its log. 0: not at all."},
 		{Name: "slaveReadEnable", Field: &o.SlaveReadEnable, Default: "false", Change: config.Hot, Tier: 2,
 			Doc: "Suggest a slave to consumers that lag behind what the master has in memory (accessMessageInMemoryMaxRatio): that of the group's whichBrokerWhenConsumeSlowly; others its brokerId."},

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"net"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,14 @@ var metricLabels = []struct {
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
 	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
 	{"gomq_consumer_group_subscriptions", "Different subscriptions among the clients of a group; only groups with more than one.", []string{"consumer_group"}},
+	{"gomq_ha_role", "1 for the role that the broker has.", []string{"role"}},
+	{"gomq_ha_in_sync_replicas", "Slaves that count for SYNC_MASTER, are connected and within haSlaveFallbehindMax.", nil},
+	{"gomq_ha_replicated_offset_bytes", "End of the log that a slave that counts has acknowledged.", nil},
+	{"gomq_ha_acked_offset_bytes", "End of the log that a connected slave has acknowledged.", []string{"replica", "counted"}},
+	{"gomq_ha_lag_bytes", "How far a slave is behind: on a master each that is connected, on a slave itself as far as it knows.", []string{"replica", "counted"}},
+	{"gomq_ha_last_ack_timestamp_seconds", "When a connected slave has acknowledged last.", []string{"replica", "counted"}},
+	{"gomq_ha_connected", "On a slave 1 while it is connected to its master.", nil},
+	{"gomq_ha_stopped", "On a slave 1 when it does not follow its master until an operator has chosen.", nil},
 	{"gomq_nameserver_up", "1: the nameserver has taken the last registration.", []string{"nameserver"}},
 }
 
@@ -93,6 +102,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for group, ways := range b.consumers.Differing() {
 		gauge("gomq_consumer_group_subscriptions", float64(ways), group)
 	}
+	c.replication(gauge)
 	c.traffic(ch)
 	c.connections(gauge)
 	c.lag(gauge)
@@ -117,6 +127,44 @@ func (c *collector) isSystem(topic string) string { return yesNo(systemTopic(top
 func systemGroup(group string) string { return yesNo(strings.HasPrefix(group, "CID_RMQ_SYS_")) }
 
 func isRetry(topic string) string { return yesNo(strings.HasPrefix(topic, message.RetryPrefix)) }
+
+// replication says how the set keeps its copies.
+func (c *collector) replication(gauge func(string, float64, ...string)) {
+	o := c.b.live.Load()
+	gauge("gomq_ha_role", 1, string(o.BrokerRole))
+	end := c.b.store.MaxOffset()
+	if st, slave := c.b.replicaState(); slave {
+		gauge("gomq_ha_connected", float64(btoi(st.Connected)))
+		gauge("gomq_ha_stopped", float64(btoi(st.Stopped)))
+		gauge("gomq_ha_lag_bytes", float64(st.Lag()), brokerAddr(o), "")
+		return
+	}
+	near := 0
+	seen := map[string]bool{}
+	for _, r := range c.b.replicas() {
+		if r.Counted && r.Started && end-r.Acked < o.HASlaveFallbehindMax {
+			near++
+		}
+		name := r.Name.Addr
+		if name == "" {
+			name, _, _ = net.SplitHostPort(r.Addr)
+		}
+		if seen[name] {
+			name = r.Addr
+		}
+		seen[name] = true
+		counted := yesNo(r.Counted)
+		gauge("gomq_ha_acked_offset_bytes", float64(r.Acked), name, counted)
+		gauge("gomq_ha_lag_bytes", float64(max(end-r.Acked, 0)), name, counted)
+		if !r.LastAck.IsZero() {
+			gauge("gomq_ha_last_ack_timestamp_seconds", float64(r.LastAck.UnixMilli())/1e3, name, counted)
+		}
+	}
+	gauge("gomq_ha_in_sync_replicas", float64(near))
+	if c.b.role.master != nil {
+		gauge("gomq_ha_replicated_offset_bytes", float64(c.b.role.master.Replicated.Load()))
+	}
+}
 
 // traffic gives the counters by topic and by group.
 func (c *collector) traffic(ch chan<- prometheus.Metric) {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 
+	"gomq/internal/client"
 	"gomq/internal/config"
 	"gomq/internal/ha"
 	"gomq/internal/store"
@@ -19,11 +21,12 @@ import (
 // replication is the broker's part in its set: a master ships its log to whoever
 // connects, a slave follows its master. One of the two ends is nil.
 type replication struct {
-	live  *config.Live[Options]
-	log   *zap.Logger
-	store *store.Store
-	names *registrar
-	group *task.Group
+	live    *config.Live[Options]
+	log     *zap.Logger
+	store   *store.Store
+	names   *registrar
+	outward *client.Client
+	group   *task.Group
 
 	peers   *peers
 	master  *ha.Master
@@ -60,16 +63,20 @@ func (r *replication) tuning() ha.Tuning {
 	return ha.Tuning{Batch: o.HATransferBatchSize, Heartbeat: o.HASendHeartbeatInterval, Silence: o.HAHousekeepingInterval}
 }
 
-// startRole begins the role of the options: the store is open, the doors for
-// clients as well.
+// startRole begins the role of the options: the store is open, and nobody is
+// served yet. A master brings back what it has lost first.
 func (b *Broker) startRole(ctx context.Context, o *Options) (err error) {
-	r := &replication{live: b.live, log: b.log, store: b.store, names: b.names, group: task.NewGroup(context.WithoutCancel(ctx), b.log, nil)}
+	r := &replication{live: b.live, log: b.log, store: b.store, names: b.names, outward: b.outward, group: task.NewGroup(context.WithoutCancel(ctx), b.log, nil)}
 	b.role = r
+	b.log.Info("what this broker promises", zap.String("brokerRole", string(o.BrokerRole)), zap.String("flushDiskType", string(o.FlushDiskType)), zap.String("promise", promise(o)))
 	if o.BrokerRole == Slave {
 		r.follow(o)
 		return nil
 	}
 	if r.peers, err = loadPeers(b.live, b.log, b.names, b.with.now); err != nil {
+		return err
+	}
+	if err = r.repair(ctx, o); err != nil {
 		return err
 	}
 	if err = r.lead(ctx, o); err != nil {
@@ -79,6 +86,24 @@ func (b *Broker) startRole(ctx context.Context, o *Options) (err error) {
 		b.send.replicas = r.master
 	}
 	return nil
+}
+
+// promise is what SEND_OK means under these options (reliability.md section 3).
+func promise(o *Options) string {
+	window := (o.FlushIntervalCommitLog + time.Second/2).String()
+	switch {
+	case o.BrokerRole == Slave && o.FlushDiskType == SyncFlush:
+		return "a slave: it takes no messages, and acknowledges to its master what is on its own disk"
+	case o.BrokerRole == Slave:
+		return "a slave: it takes no messages, and acknowledges to its master what it has in memory"
+	case o.BrokerRole == SyncMaster && o.FlushDiskType == SyncFlush:
+		return "SEND_OK: the message is on this disk and a slave has it; without a slave SLAVE_NOT_AVAILABLE. Nothing is lost by a power failure here"
+	case o.BrokerRole == SyncMaster:
+		return "SEND_OK: the message is in memory here and a slave has it; without a slave SLAVE_NOT_AVAILABLE. A power failure here takes the last " + window + " at most, which the slave gives back"
+	case o.FlushDiskType == SyncFlush:
+		return "SEND_OK: the message is on this disk; slaves copy it later. Nothing is lost by a power failure here"
+	}
+	return "SEND_OK: the message is in memory; a power failure may take the last " + window + ", the loss of this host what slaves have not copied yet (gomq_ha_lag_bytes)"
 }
 
 // lead opens the door for slaves. What they get is what is appended; a master that
@@ -108,7 +133,7 @@ func (r *replication) ship(o *Options) *watermark.Mark {
 // follow starts to copy the master's log. A slave under SYNC_FLUSH reports what is
 // on its disk, as its master's SYNC_MASTER is then taken to mean.
 func (r *replication) follow(o *Options) {
-	ro := ha.ReplicaOptions{Log: r.store, Confirm: r.store.Appended, Tune: r.tuning, Me: r.me, Temporary: noSpace, Zap: r.log,
+	ro := ha.ReplicaOptions{Log: r.store, Confirm: r.store.Appended, Tune: r.tuning, Me: r.me, Temporary: noSpace, Ask: r.askMaster, Zap: r.log,
 		Master: func() string {
 			_, addr := r.names.master()
 			return addr

@@ -98,6 +98,9 @@ func TestSyncMasterWithSlave(t *testing.T) {
 				t.Errorf("WAIT=false: code %d", sent.Code)
 			}
 			sameLogs(t, m, s)
+			if st, ok := s.b.replicaState(); !ok || !st.Connected || !st.Greeted || st.Err != nil {
+				t.Errorf("the slave says %+v", st)
+			}
 			so := *s.live.Load()
 			s.stop()
 			m.counted(0)
@@ -115,6 +118,49 @@ func TestSyncMasterWithSlave(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Metrics say how copies are kept, on both sides.
+func TestReplicationMetrics(t *testing.T) {
+	m := masterOf(t, nil)
+	m.create("T", 1)
+	s := slaveOf(t, m, nil)
+	m.counted(1)
+	m.eventually("the slave does not follow", func() bool { return m.send("T", 0, "x").Code == protocol.Success })
+	sameLogs(t, m, s)
+	m.eventually("the last acknowledgement is not counted", func() bool { return m.metric("gomq_ha_lag_bytes") == 0 })
+	for name, want := range map[string]float64{"gomq_ha_in_sync_replicas": 1, "gomq_ha_role": 1, "gomq_ha_acked_offset_bytes": float64(m.b.store.MaxOffset()),
+		"gomq_ha_replicated_offset_bytes": float64(m.b.store.MaxOffset())} {
+		if got := m.metric(name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if m.metric("gomq_ha_last_ack_timestamp_seconds") < float64(time.Now().Unix()-60) {
+		t.Error("no time of the last acknowledgement")
+	}
+	for name, want := range map[string]float64{"gomq_ha_connected": 1, "gomq_ha_stopped": 0, "gomq_ha_lag_bytes": 0} {
+		if got := s.metric(name); got != want {
+			t.Errorf("slave: %s is %v, want %v", name, got, want)
+		}
+	}
+	m.stop()
+	s.eventually("the slave still calls itself connected", func() bool { return s.metric("gomq_ha_connected") == 0 })
+}
+
+// metric is the only value of a metric.
+func (r *rig) metric(name string) float64 {
+	r.Helper()
+	all, err := r.reg.Gather()
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == name && len(f.GetMetric()) == 1 {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	r.Fatalf("no metric %s with one value", name)
+	return 0
 }
 
 // A replica that stays silent is waited for and no longer than slaveTimeout; one

@@ -57,6 +57,7 @@ type route struct {
 
 // Differences that several rows have.
 const (
+	differsLog   = "gomq's own, between brokers of a set"
 	differsReply = "an unknown reply topic is not made; replies that wait for requesters are bounded"
 	differsSend  = "SEND_OK means that it can be pulled; busy is answered before anything is stored, with the measured cause; properties with 256 NUL bytes in a row are refused"
 	differsPull  = "a pull outside the queue writes nothing to OFFSET_MOVED_EVENT; on the port listenPort-2 as well"
@@ -112,6 +113,8 @@ func (b *Broker) routes() []route {
 		{code: protocol.GetBrokerConfig, lane: adminLane, ask: b.brokerAdmin.getConfig, differs: "secrets are hidden; gomq's own keys are there too"},
 		{code: protocol.GetBrokerRuntimeInfo, lane: adminLane, ask: b.brokerAdmin.runtimeInfo},
 		{code: protocol.GetBrokerHAStatus, lane: adminLane, ask: b.haStatus},
+		{code: protocol.LogState, lane: queryLane, perm: admin, ask: b.logState.state, differs: differsLog},
+		{code: protocol.ReadLog, lane: queryLane, perm: admin, ask: b.logState.read, differs: differsLog},
 
 		{code: protocol.InvokeResetOffset, lane: adminLane, ask: b.relay.reset, differs: "the body is that of each client's language; queueId and offset of 5.x count"},
 		{code: protocol.InvokeClientStatus, lane: adminLane, late: b.relay.status, differs: "asks all clients at once"},
@@ -262,7 +265,7 @@ type Request struct {
 // Requests is the table of requests, by code.
 func Requests() []Request {
 	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{}, trans: &transDesk{},
-		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, relay: &relayDesk{}, reply: &replyDesk{}, brokerAdmin: &brokerDesk{}}
+		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, relay: &relayDesk{}, reply: &replyDesk{}, brokerAdmin: &brokerDesk{}, logState: &logDesk{}}
 	var out []Request
 	for _, r := range b.routes() {
 		out = append(out, Request{Code: r.code, Name: protocol.RequestName(r.code), Lane: r.lane.String(), Permission: string(r.perm), NotYet: r.none, Differs: r.differs})

@@ -28,8 +28,8 @@ const (
 	firstRead = 512 << 10
 )
 
-// ReplicaOptions are what a Replica is made of. All but Gomq, Dial and Zap are
-// needed.
+// ReplicaOptions are what a Replica is made of. All but Ask, Temporary,
+// Dial and Zap are needed.
 type ReplicaOptions struct {
 	Log Log
 	// Confirm is what is reported: the log's end, or how far it is durable.
@@ -39,17 +39,39 @@ type ReplicaOptions struct {
 	Me      func() Name
 	// Master is the host:port of the master's door, "" while it is not known.
 	Master func() string
-	// Gomq says whether the master behind the door understands the greeting; nil:
-	// no. It may block until ctx ends.
-	Gomq func(ctx context.Context, addr string) bool
-	// Before, if not nil, is asked before each connection to a master of the 4.x
-	// protocol: an error is why nothing may be taken from it. It may block until ctx
+	// Ask asks the master behind the door for its log before each connection; nil: it
+	// is one of the 4.x protocol of which nothing is known. It may block until ctx
 	// ends.
-	Before func(ctx context.Context, addr string, end int64) error
+	Ask func(ctx context.Context, door string) (MasterInfo, error)
 	// Temporary says whether an error of the log goes away by itself (no space).
 	Temporary func(err error) bool
 	Dial      func(ctx context.Context, addr string) (net.Conn, error)
 	Zap       *zap.Logger // nil = silent
+}
+
+// MasterInfo is what a master says of its log over remoting.
+type MasterInfo struct {
+	Greets   bool // it is gomq and understands the greeting
+	Known    bool // Min and End are
+	Min, End int64
+	FileSize int64 // 0 = not known
+}
+
+// refuses says why a replica may not take anything from a master that cannot
+// compare the logs.
+func (i MasterInfo) refuses(l Log) error {
+	end, empty := l.MaxOffset(), l.Empty()
+	switch {
+	case i.FileSize > 0 && i.FileSize != l.FileSize():
+		return &Stopped{fmt.Errorf("the master's log has files of %d bytes, this slave's of %d: empty the slave's store, it then takes the master's size", i.FileSize, l.FileSize())}
+	case !i.Known || empty:
+		return nil
+	case end > i.End:
+		return &Stopped{fmt.Errorf("this slave has the log up to %d, its master up to %d only: the master has lost its end, or is of another set. Nothing is changed; restore the master, or empty the slave's store", end, i.End)}
+	case end < i.Min:
+		return &Stopped{fmt.Errorf("this slave ends at %d, the master's log begins at %d: what lies between was deleted by age. Empty the slave's store, it then begins anew", end, i.Min)}
+	}
+	return nil
 }
 
 // Stopped is an error that says that this replica may not follow its master: going
@@ -214,9 +236,15 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 	if err := r.o.Confirm.Wait(dial, l.MaxOffset()); err != nil {
 		return fmt.Errorf("the log is not durable yet: %w", err)
 	}
-	gomq := r.o.Gomq != nil && r.o.Gomq(dial, addr)
-	if !gomq && r.o.Before != nil {
-		if err := r.o.Before(dial, addr, l.MaxOffset()); err != nil {
+	var info MasterInfo
+	if r.o.Ask != nil {
+		var err error
+		if info, err = r.o.Ask(dial, addr); err != nil {
+			return err
+		}
+	}
+	if !info.Greets {
+		if err := info.refuses(l); err != nil {
 			return err
 		}
 	}
@@ -237,12 +265,12 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 		s.at = -1
 	}
 	s.reported.Store(-1)
-	if gomq {
+	if info.Greets {
 		if err := s.greet(); err != nil {
 			return err
 		}
 	}
-	return s.follow(ctx, gomq)
+	return s.follow(ctx, info.Greets)
 }
 
 // session is a connection to the master.
@@ -261,18 +289,18 @@ type session struct {
 }
 
 // follow reports and appends until something is wrong.
-func (s *session) follow(ctx context.Context, gomq bool) error {
+func (s *session) follow(ctx context.Context, greeted bool) error {
 	r := s.r
-	if !gomq {
+	if !greeted {
 		if err := s.report(r.o.Log.MaxOffset()); err != nil {
 			return err
 		}
 	}
 	now := time.Now()
 	r.note(func(st *ReplicaState) {
-		st.Connected, st.Greeted, st.Since, st.LastBlock, st.Stopped, st.Err = true, gomq, now, now, false, nil
+		st.Connected, st.Greeted, st.Since, st.LastBlock, st.Stopped, st.Err = true, greeted, now, now, false, nil
 	})
-	r.o.Zap.Info("this slave follows its master", zap.Stringer("master", s.conn.RemoteAddr()), zap.Bool("gomq", gomq), zap.Int64("from", r.o.Log.MaxOffset()))
+	r.o.Zap.Info("this slave follows its master", zap.Stringer("master", s.conn.RemoteAddr()), zap.Bool("greeted", greeted), zap.Int64("from", r.o.Log.MaxOffset()))
 	g := task.NewGroup(ctx, r.o.Zap, nil)
 	defer g.Stop()
 	defer s.conn.Close()

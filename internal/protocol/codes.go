@@ -90,6 +90,8 @@ const (
 	GetGroupConfig            int32 = 352
 	LitePullMessage           int32 = 361
 	GetBrokerHAStatus         int32 = 907
+	LogState                  int32 = 209001 // gomq's own, as the next one
+	ReadLog                   int32 = 209002
 )
 
 // Response codes (requests.md section 4).
