@@ -170,10 +170,9 @@ func (r *recovery) restoreQueues() error {
 	}
 	if r.own {
 		// Should this be interrupted, what the checkpoint says of the queues is not so
-		// any more.
-		c := r.ck
-		c.clean, c.queue, c.count = false, s.log.Start(), census{}
-		if err := s.checkpoint.save(c, r.java); err != nil {
+		// any more, nor is it once this has ended: the new files are not synced yet.
+		r.ck.clean, r.ck.queue, r.ck.count = false, s.log.Start(), census{}
+		if err := s.checkpoint.save(r.ck, r.java); err != nil {
 			return err
 		}
 	}
