@@ -155,8 +155,8 @@ func (s *Store) forget(list []*Queue) {
 }
 
 // loadQueues finds the queues on the disk. The size that most of them have wins
-// over the option. A queue whose files do not fit is returned in bad: it has to
-// be rebuilt.
+// over the option. A queue whose files do not fit is returned in bad, with those
+// that do before the first that does not: it has to be rebuilt.
 func (s *Store) loadQueues() (bad []*Queue, err error) {
 	root := s.o.ConsumeQueueDir
 	topics, err := s.o.FS.ReadDir(root)
@@ -191,7 +191,7 @@ func (s *Store) loadQueues() (bad []*Queue, err error) {
 			if err != nil && !broken {
 				return nil, err
 			}
-			if found.N > 0 {
+			if found.N > 0 && !broken {
 				sizes[found.Size]++
 			}
 			places = append(places, place{t.Name, int32(id), found, broken})
@@ -205,8 +205,12 @@ func (s *Store) loadQueues() (bad []*Queue, err error) {
 	}
 	s.o.ConsumeQueueFileSize, s.queueFiles.Size = size, size
 	for _, p := range places {
-		if p.bad || p.found.N > 0 && p.found.Size != size {
-			bad = append(bad, s.makeQueue(p.topic, p.id, segment.Found{Size: size}))
+		wrong := p.found.N > 0 && p.found.Size != size
+		if wrong {
+			p.found = segment.Found{Size: size}
+		}
+		if p.bad || wrong {
+			bad = append(bad, s.makeQueue(p.topic, p.id, p.found))
 			continue
 		}
 		s.makeQueue(p.topic, p.id, p.found)

@@ -181,9 +181,14 @@ func (r *recovery) restoreQueues() error {
 		if r.past[q], err = r.agedOut(q); err != nil {
 			return err
 		}
-		if err := r.clear(q); err != nil {
+		// What has aged out stays: it alone says which numbers have been given.
+		if err := r.removeFrom(q, q.list().End()); err != nil {
 			return err
 		}
+		if err := r.truncateQueue(q, r.past[q]); err != nil {
+			return err
+		}
+		q.min.Store(-1)
 	}
 	if err := r.replayQueues(true); err != nil {
 		return err
@@ -219,12 +224,18 @@ func (r *recovery) clear(q *Queue) error {
 		l.Close()
 	}
 	q.found = segment.Found{Size: s.queueFiles.Size}
+	return r.removeFrom(q, 0)
+}
+
+// removeFrom removes the files of q that begin at or behind at.
+func (r *recovery) removeFrom(q *Queue, at int64) error {
+	s := r.s
 	entries, err := s.fs.ReadDir(q.dir())
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if _, err := strconv.ParseUint(e.Name, 10, 64); err != nil || e.Dir {
+		if base, err := strconv.ParseInt(e.Name, 10, 64); err != nil || e.Dir || base < at {
 			continue
 		}
 		r.cleared[q.dir()] = true
@@ -338,7 +349,7 @@ func (r *recovery) place(q *Queue, off int64, u unit, anew bool) error {
 	switch {
 	case off < 0 || off > maxQueueOffset:
 		return fmt.Errorf("%w: the record at %d says it is number %d of %s", errInconsistent, u.offset, off, q)
-	case off > q.next && q.next == 0:
+	case off > q.next && q.next == r.past[q]:
 		return r.begin(q, off, u) // the log begins in the middle of the queue
 	case off > q.next && !anew:
 		return fmt.Errorf("%w: %s ends at %d, the record at %d is its number %d", errInconsistent, q, q.next, u.offset, off)
@@ -460,10 +471,6 @@ func (r *recovery) finishQueues() error {
 	}
 	s.hand.count = census{}
 	for _, q := range s.Queues() {
-		if r.rebuild != "" && q.next == 0 {
-			// The log has nothing of it any more; numbers are not given twice.
-			q.next = r.past[q]
-		}
 		if !r.own && !r.clean && q.next > 0 && q.list().Len() > 0 {
 			r.soil(q, q.list().Start()/unitSize)
 		}

@@ -66,7 +66,8 @@ func (e *GapError) Error() string {
 // that they say themselves what their size is: that of the first. A last file
 // without any bytes, left by a creation that did not end, is removed; so is a
 // last file of a wrong size that holds only zeros. Directories are passed over.
-// Errors: *WrongSizeError, *GapError, *StrayError, and those of the file system.
+// Errors: *WrongSizeError, *GapError, with what was found before that file;
+// *StrayError, and those of the file system.
 func Scan(fs FS, dir string, size int64) (Found, error) {
 	entries, err := fs.ReadDir(dir)
 	if err != nil {
@@ -103,9 +104,9 @@ func Scan(fs FS, dir string, size int64) (Found, error) {
 		base, _ := parseName(e.Name)
 		switch {
 		case e.Size != size:
-			return Found{}, &WrongSizeError{Path: filepath.Join(dir, e.Name), Size: e.Size, Want: size}
+			return Found{First: first, N: i, Size: size}, &WrongSizeError{Path: filepath.Join(dir, e.Name), Size: e.Size, Want: size}
 		case base != first+int64(i)*size:
-			return Found{}, &GapError{Path: filepath.Join(dir, e.Name), Want: fileName(first + int64(i)*size), Size: size}
+			return Found{First: first, N: i, Size: size}, &GapError{Path: filepath.Join(dir, e.Name), Want: fileName(first + int64(i)*size), Size: size}
 		}
 	}
 	return Found{First: first, N: len(files), Size: size}, nil
