@@ -129,7 +129,11 @@ func dropUnfinished(fs FS, dir string, files []Entry, size int64) (bool, error) 
 			return false, err
 		}
 	}
-	return true, fs.Remove(path)
+	if err := fs.Remove(path); err != nil {
+		return false, err
+	}
+	// Not to be back after a power cut behind a clean stop, when nobody expects it.
+	return true, fs.SyncDir(dir)
 }
 
 func onlyZeros(fs FS, path string, size int64) (bool, error) {
