@@ -44,10 +44,11 @@ type index struct {
 	mu    sync.Mutex   // guards the rest
 	files []*indexFile // oldest first; replaced, never changed, so that find can keep it
 
-	lastOffset int64 // of the record with the newest entry, -1 = none
-	lastKeys   int   // entries that it has
-	done       int64 // records below this offset have been put completely
-	lost       bool  // files were deleted that cannot be index files
+	lastOffset int64    // of the record with the newest entry, -1 = none
+	lastKeys   int      // entries that it has
+	done       int64    // records below this offset have been put completely
+	doomed     []string // files that cannot be index files, and those after them, oldest first; see bury
+	why        string   // the first of them cannot
 
 	// What run puts; fields so that nothing is allocated for a put.
 	file   *indexFile
@@ -60,9 +61,9 @@ type index struct {
 	seen       byte
 }
 
-// openIndex lists the files in dir, which need not be there. Files that cannot be
-// index files are deleted, with those after them. An error says that the directory
-// cannot be used.
+// openIndex lists the files in dir, which need not be there, and changes nothing.
+// Files that cannot be index files are passed over, with those after them, until
+// bury deletes them. An error says that the directory cannot be used.
 func openIndex(fsys segment.FS, dir string, slots, entries int, now func() time.Time, log *zap.Logger) (*index, error) {
 	if slots < 1 || slots > maxIndexSlots || entries < 2 || entries > maxIndexKeys {
 		return nil, errors.New("store: maxHashSlotNum must be between 1 and 2^28 and maxIndexNum between 2 and 2^30")
@@ -79,14 +80,13 @@ func openIndex(fsys segment.FS, dir string, slots, entries int, now func() time.
 	if err != nil {
 		return nil, err
 	}
-	bad := ""
 	for _, e := range names {
 		number, err := strconv.ParseInt(e.Name, 10, 64)
 		if err != nil || number < 0 || e.Dir {
 			continue // not ours, as for Java
 		}
 		path := filepath.Join(dir, e.Name)
-		if bad == "" {
+		if x.why == "" {
 			var before indexShape
 			if len(x.files) > 0 {
 				before = x.newest().indexShape
@@ -99,16 +99,9 @@ func openIndex(fsys segment.FS, dir string, slots, entries int, now func() time.
 				x.files = append(x.files, f)
 				continue
 			}
-			bad = err.Error()
+			x.why = err.Error()
 		}
-		if err := x.remove(path, bad); err != nil {
-			return nil, err
-		}
-	}
-	if x.lost = bad != ""; x.lost {
-		if err := fsys.SyncDir(dir); err != nil {
-			return nil, err
-		}
+		x.doomed = append(x.doomed, path)
 	}
 	if n := len(x.files); n > 0 && x.newest().indexShape != x.want {
 		x.want = x.newest().indexShape
@@ -119,6 +112,27 @@ func openIndex(fsys segment.FS, dir string, slots, entries int, now func() time.
 }
 
 func (x *index) newest() *indexFile { return x.files[len(x.files)-1] }
+
+// bury deletes the files that openIndex passed over, the first of them last and
+// each step durably: as long as any is there, the next start finds that first one
+// and knows that keys are missing.
+func (x *index) bury() error {
+	if len(x.doomed) == 0 {
+		return nil
+	}
+	for _, path := range x.doomed[1:] {
+		if err := x.remove(path, x.why); err != nil {
+			return err
+		}
+	}
+	if err := x.fs.SyncDir(x.dir); err != nil {
+		return err
+	}
+	if err := x.remove(x.doomed[0], x.why); err != nil {
+		return err
+	}
+	return x.fs.SyncDir(x.dir)
+}
 
 // remove deletes a file that cannot be trusted.
 func (x *index) remove(path, why string) error {
@@ -205,7 +219,7 @@ func (x *index) end() int64 {
 // that a log without keys need not be read again. When files are missing it has
 // no effect: they are made again.
 func (x *index) known(offset int64) {
-	if len(x.files) > 0 && !x.lost && offset > x.done {
+	if len(x.files) > 0 && len(x.doomed) == 0 && offset > x.done {
 		x.done = offset
 	}
 }
@@ -231,7 +245,7 @@ func (x *index) trim(durable int64) error {
 	if err := x.findEnd(); err != nil {
 		return err
 	}
-	if empty && !x.lost { // and rightly so: there was nothing to put
+	if empty && len(x.doomed) == 0 { // and rightly so: there was nothing to put
 		x.done = max(x.done, durable)
 	}
 	return nil

@@ -505,6 +505,9 @@ func TestIndexDeletesWhatIsNoIndexFile(t *testing.T) {
 			fn(c, names[i])
 			c.WriteFile("/store/index/notes.txt", []byte("not ours"), time.Now())
 			x := openTestIndex(t, c, 10, 20)
+			if err := x.bury(); err != nil {
+				t.Fatal(err)
+			}
 			if len(x.files) != i && what != "zeros" || len(x.files) > i+1 {
 				t.Errorf("%s: file %d of %d: %d were kept", what, i, len(names), len(x.files))
 			}

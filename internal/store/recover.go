@@ -545,8 +545,10 @@ func (r *recovery) save() error {
 // the indexer.
 func (r *recovery) restoreIndex() error {
 	x := r.s.index
-	var err error
+	err := x.bury()
 	switch {
+	case err != nil:
+		return err
 	case r.clean && r.own:
 		x.known(r.ck.index)
 	case r.own:
