@@ -115,9 +115,16 @@ func (x *index) newest() *indexFile { return x.files[len(x.files)-1] }
 
 // bury deletes the files that openIndex passed over, the first of them last and
 // each step durably: as long as any is there, the next start finds that first one
-// and knows that keys are missing.
-func (x *index) bury() error {
+// and knows that keys are missing. After an unclean stop it makes durable also
+// what a start that was killed has deleted.
+func (x *index) bury(clean bool) error {
 	if len(x.doomed) == 0 {
+		if clean {
+			return nil
+		}
+		if err := x.fs.SyncDir(x.dir); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return nil
 	}
 	for _, path := range x.doomed[1:] {

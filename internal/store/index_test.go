@@ -505,7 +505,7 @@ func TestIndexDeletesWhatIsNoIndexFile(t *testing.T) {
 			fn(c, names[i])
 			c.WriteFile("/store/index/notes.txt", []byte("not ours"), time.Now())
 			x := openTestIndex(t, c, 10, 20)
-			if err := x.bury(); err != nil {
+			if err := x.bury(true); err != nil {
 				t.Fatal(err)
 			}
 			if len(x.files) != i && what != "zeros" || len(x.files) > i+1 {

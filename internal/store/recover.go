@@ -545,10 +545,11 @@ func (r *recovery) save() error {
 // the indexer.
 func (r *recovery) restoreIndex() error {
 	x := r.s.index
-	err := x.bury()
-	switch {
-	case err != nil:
+	if err := x.bury(r.clean); err != nil {
 		return err
+	}
+	var err error
+	switch {
 	case r.clean && r.own:
 		x.known(r.ck.index)
 	case r.own:

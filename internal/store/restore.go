@@ -453,8 +453,14 @@ func (r *recovery) soil(q *Queue, off int64) {
 }
 
 // syncCleared makes durable that files were removed: they must not be back once
-// the log has grown beyond what they point to.
+// the log has grown beyond what they point to. After an unclean stop that is done
+// for all queues, because a recovery that was killed may have removed some.
 func (r *recovery) syncCleared() error {
+	if !r.clean {
+		for _, q := range r.s.Queues() {
+			r.cleared[q.dir()] = true
+		}
+	}
 	for dir := range r.cleared {
 		if err := r.s.fs.SyncDir(dir); err != nil {
 			return err
