@@ -279,3 +279,32 @@ func TestCleaning(t *testing.T) {
 		t.Errorf("%d messages of T are left", len(list))
 	}
 }
+
+// A query that finds nothing says what the index has.
+func TestQueryNothing(t *testing.T) {
+	query := func(r *rig, begin, end int64) *protocol.Command {
+		return r.ask(protocol.QueryMessage, &protocol.QueryHeader{Topic: "T", Key: "nokey", MaxNum: 32, Begin: begin, End: end}, nil)
+	}
+	const text = "can not find message, maybe time range not correct ("
+	r := run(t, func(o *Options) { o.MessageIndexEnable = false })
+	r.refusedBy(query(r, 0, math.MaxInt64), protocol.QueryNotFound, text+"messageIndexEnable=false: no keys are indexed)")
+	r = run(t, nil)
+	r.refusedBy(query(r, 0, math.MaxInt64), protocol.QueryNotFound, text+"nothing is indexed)")
+	r.create("T", 1)
+	at := time.Now()
+	r.send("T", 0, "x", "KEYS", "k")
+	r.eventually("the index has it", func() bool { return query(r, 0, math.MaxInt64).Remark != text+"nothing is indexed)" && r.b.store.Indexed.Load() == r.b.store.Dispatched.Load() })
+	day := at.Format("2006-01-02 ")
+	for _, c := range []struct {
+		begin, end int64
+		text       string
+	}{
+		{0, math.MaxInt64, "none in the time asked for has this key in topic T)"},
+		{0, at.Add(-time.Hour).UnixMilli(), "the time asked for lies outside)"},
+		{at.Add(time.Hour).UnixMilli(), math.MaxInt64, "the time asked for lies outside)"},
+	} {
+		resp := query(r, c.begin, c.end)
+		r.refusedBy(resp, protocol.QueryNotFound, text+"the index covers messages stored from "+day)
+		r.refusedBy(resp, protocol.QueryNotFound, c.text)
+	}
+}

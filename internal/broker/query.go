@@ -2,7 +2,9 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -57,9 +59,34 @@ func (s *queryDesk) byKey(c *remoting.Call) (remoting.Response, error) {
 	}
 	resp := remoting.Response{Header: &protocol.QueryReply{IndexLastUpdateTimestamp: lastTime, IndexLastUpdateOffset: lastOffset}, Body: body}
 	if len(body) == 0 {
-		resp.Code, resp.Remark = protocol.QueryNotFound, "can not find message, maybe time range not correct"
+		resp.Code, resp.Remark = protocol.QueryNotFound, "can not find message, maybe time range not correct ("+s.whyNothing(&h, len(offsets), o)+")"
 	}
 	return resp, nil
+}
+
+// whyNothing is what is known of why a query found nothing: the time that the
+// index covers, or why it has nothing.
+func (s *queryDesk) whyNothing(h *protocol.QueryHeader, named int, o *Options) string {
+	if !o.MessageIndexEnable {
+		return "messageIndexEnable=false: no keys are indexed"
+	}
+	first, last, behind := s.store.IndexSpan()
+	when := func(ms int64) string { return time.UnixMilli(ms).Format("2006-01-02 15:04:05,000") }
+	why := ""
+	switch {
+	case last == 0:
+		why = "nothing is indexed"
+	case named > 0:
+		why = "the messages that the index names are gone"
+	case h.End < first || h.Begin > last:
+		why = fmt.Sprintf("the index covers messages stored from %s to %s, the time asked for lies outside", when(first), when(last))
+	default:
+		why = fmt.Sprintf("the index covers messages stored from %s to %s, none in the time asked for has this key in topic %s", when(first), when(last), h.Topic)
+	}
+	if behind > 0 {
+		why += fmt.Sprintf("; %d bytes of the log are not indexed yet", behind)
+	}
+	return why
 }
 
 // byOffset is VIEW_MESSAGE_BY_ID.

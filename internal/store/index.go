@@ -507,6 +507,16 @@ func (x *index) last() (storeTime, offset int64) {
 	return x.newest().h.endTime, x.newest().h.endOffset
 }
 
+// span is the store times of the first and the last record, 0 without one.
+func (x *index) span() (first, last int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.files) == 0 {
+		return 0, 0
+	}
+	return x.files[0].h.beginTime, x.newest().h.endTime
+}
+
 // close lets the files go; flush comes before.
 func (x *index) close() error {
 	x.mu.Lock()

@@ -53,6 +53,13 @@ func (s *Store) storeTime(offset int64, size int32) int64 {
 	return r.StoreTime()
 }
 
+// IndexSpan is the store times (ms) of the first and the last record in the index,
+// 0 and 0 while it has none, and how many bytes of the log are not in it yet.
+func (s *Store) IndexSpan() (first, last, behind int64) {
+	first, last = s.index.span()
+	return first, last, max(s.Dispatched.Load()-s.Indexed.Load(), 0)
+}
+
 // Entry is an entry of the queue as it lies on the disk: where in the log its
 // record is, how long that is, and its code of tags. The error says that there is
 // no entry at that offset, or is one of the disk.
