@@ -37,11 +37,19 @@ func (s *groupDesk) update(c *remoting.Call) (remoting.Response, error) {
 	if err := s.possible(&g); err != nil {
 		return remoting.Response{}, err
 	}
-	if err := s.groups.Put(g); err != nil {
-		return remoting.Response{}, tableError(err)
+	return remoting.Response{}, s.put(g, c)
+}
+
+// put creates or changes a group.
+func (s *groupDesk) put(g protocol.GroupConfig, c *remoting.Call) error {
+	begun := s.stats.now()
+	err := s.groups.Put(g)
+	s.stats.made(true, g.GroupName, begun, err, s.live.Load())
+	if err != nil {
+		return tableError(err)
 	}
 	s.log.Info("group created or changed by request", zap.String("group", g.GroupName), zap.Stringer("from", c.Conn.Remote()))
-	return remoting.Response{}, nil
+	return nil
 }
 
 // possible says what is wrong with a group that is asked for.

@@ -3,8 +3,6 @@ package broker
 import (
 	"fmt"
 
-	"go.uber.org/zap"
-
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
 )
@@ -45,10 +43,9 @@ func (s *groupDesk) updateAll(c *remoting.Call) (remoting.Response, error) {
 		}
 	}
 	for _, g := range list {
-		if err := s.groups.Put(g); err != nil {
-			return remoting.Response{}, tableError(err)
+		if err := s.put(g, c); err != nil {
+			return remoting.Response{}, err
 		}
-		s.log.Info("group created or changed by request", zap.String("group", g.GroupName), zap.Stringer("from", c.Conn.Remote()))
 	}
 	return remoting.Response{}, nil
 }

@@ -293,7 +293,9 @@ func TestQueryNothing(t *testing.T) {
 	r.create("T", 1)
 	at := time.Now()
 	r.send("T", 0, "x", "KEYS", "k")
-	r.eventually("the index has it", func() bool { return query(r, 0, math.MaxInt64).Remark != text+"nothing is indexed)" && r.b.store.Indexed.Load() == r.b.store.Dispatched.Load() })
+	r.eventually("the index has it", func() bool {
+		return query(r, 0, math.MaxInt64).Remark != text+"nothing is indexed)" && r.b.store.Indexed.Load() == r.b.store.Dispatched.Load()
+	})
 	day := at.Format("2006-01-02 ")
 	for _, c := range []struct {
 		begin, end int64
@@ -306,5 +308,104 @@ func TestQueryNothing(t *testing.T) {
 		resp := query(r, c.begin, c.end)
 		r.refusedBy(resp, protocol.QueryNotFound, text+"the index covers messages stored from "+day)
 		r.refusedBy(resp, protocol.QueryNotFound, c.text)
+	}
+}
+
+// Messages that a group has pulled and not committed are in its hands; those that
+// it has not pulled wait here.
+func TestLagMetrics(t *testing.T) {
+	r := run(t, nil)
+	r.create("T", 20)
+	if err := r.c.CreateTopic(t.Context(), r.addr, protocol.TopicConfig{TopicName: "Many", ReadQueueNums: 1, WriteQueueNums: 2000, Perm: 6}); err == nil {
+		t.Fatal("a topic with 2000 queues was made")
+	}
+	if err := r.c.CreateGroup(t.Context(), r.addr, protocol.GroupConfig{GroupName: "CG", ConsumeEnable: true, RetryQueueNums: 1, NotifyConsumerIdsChangedEnable: true, RetryMaxTimes: 3}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		r.send("T", 17, fmt.Sprint(i))
+	}
+	pull := func(offset int64, most int32) {
+		t.Helper()
+		h := pullHeader("CG", "T", 17, offset, "*")
+		h.MaxMsgNums = most
+		r.pullAs(h)
+	}
+	commit := func(queue int32, offset int64) {
+		t.Helper()
+		if err := r.c.Commit(t.Context(), r.addr, "CG", "T", queue, offset); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(behind, inHand, ready float64) {
+		t.Helper()
+		m := r.metrics()
+		const labels = " consumer_group=CG is_retry=false is_system=false topic=T"
+		for name, want := range map[string]float64{"lag": behind, "inflight": inHand, "ready": ready} {
+			if got, ok := m["rocketmq_consumer_"+name+"_messages"+labels]; !ok || got != want {
+				t.Errorf("%s is %v (%v), want %v", name, got, ok, want)
+			}
+		}
+		for name, some := range map[string]bool{"lag": behind > 0, "queueing": ready > 0} {
+			if got, ok := m["rocketmq_consumer_"+name+"_latency"+labels]; !ok || !some && got != 0 {
+				t.Errorf("%s latency is %v (%v)", name, got, ok)
+			}
+		}
+	}
+	commit(17, 0)
+	look(10, 0, 10)
+	pull(0, 6)
+	look(10, 6, 4)
+	commit(17, 6)
+	look(4, 0, 4)
+	pull(6, 4)
+	look(4, 4, 0)
+	commit(17, 10)
+	look(0, 0, 0)
+	pull(2, 1) // goes back, without committing that
+	look(0, 0, 0)
+	m := r.metrics()
+	for key, want := range map[string]float64{
+		"rocketmq_topic_create_execution_time invocation_status=success is_system=false":          1,
+		"rocketmq_topic_create_execution_time invocation_status=failure is_system=false":          1,
+		"rocketmq_consumer_group_create_execution_time invocation_status=success is_system=false": 1,
+	} {
+		if got := m[key]; got != want {
+			t.Errorf("%s is %v, want %v", key, got, want)
+		}
+	}
+	if n := r.b.stats.reachedQueues.Load(); n != 18 {
+		t.Errorf("%d queues are remembered", n)
+	}
+	if err := r.c.DeleteTopic(t.Context(), r.addr, "T"); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.b.stats.reachedQueues.Load(); n != 0 {
+		t.Errorf("%d queues are remembered of a topic that is gone", n)
+	}
+}
+
+// What is remembered of how far groups have pulled is bounded, and pulls of one
+// queue after another, and at once, find each other's.
+func TestReached(t *testing.T) {
+	s := newStats(time.Now)
+	var r reached
+	for q := range int32(100) {
+		r.set(s, q, int64(q)+1)
+	}
+	for q := range 100 {
+		if got := (*r.next.Load())[q].Load(); got != int64(q)+1 {
+			t.Errorf("queue %d: %d", q, got)
+		}
+	}
+	if n := s.reachedQueues.Load(); n < 100 || n != int64(len(*r.next.Load())) {
+		t.Errorf("%d queues are counted of %d", n, len(*r.next.Load()))
+	}
+	r.drop(s)
+	s.reachedQueues.Store(maxReached - 5)
+	var full reached
+	full.set(s, 10, 1)
+	if full.next.Load() != nil || s.reachedQueues.Load() != maxReached-5 {
+		t.Errorf("more than %d queues are remembered: %d", maxReached, s.reachedQueues.Load())
 	}
 }

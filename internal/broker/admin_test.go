@@ -294,7 +294,7 @@ func TestSamples(t *testing.T) {
 func TestStatsAreBounded(t *testing.T) {
 	s := newStats(time.Now)
 	for i := range maxPairs + 100 {
-		s.got("T", fmt.Sprint("g", i), 1, 10)
+		s.got("T", fmt.Sprint("g", i), 1, 10, 0, 1)
 	}
 	if n := len(s.topics["T"].groups); n > maxPairs+1 {
 		t.Errorf("%d groups are counted apart", n)
@@ -318,31 +318,7 @@ func TestMetrics(t *testing.T) {
 	if err := r.c.Commit(t.Context(), r.addr, "CG", "T", 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	families, err := r.reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.Metric {
-			key := f.GetName()
-			for _, l := range m.Label {
-				switch l.GetName() {
-				case "cluster", "node_type", "node_id":
-				default:
-					key += " " + l.GetName() + "=" + l.GetValue()
-				}
-			}
-			switch {
-			case m.Counter != nil:
-				value[key] = m.Counter.GetValue()
-			case m.Gauge != nil:
-				value[key] = m.Gauge.GetValue()
-			case m.Histogram != nil:
-				value[key] = float64(m.Histogram.GetSampleCount())
-			}
-		}
-	}
+	value := r.metrics()
 	for key, want := range map[string]float64{
 		"rocketmq_broker_permission":     6,
 		"rocketmq_topic_number":          float64(r.b.topics.Len()),
@@ -382,4 +358,36 @@ func TestMetrics(t *testing.T) {
 	if got := versionName(78); got != "other" {
 		t.Errorf("78 is %s", got)
 	}
+}
+
+// metrics is every metric's value, for histograms their count, by name and labels
+// but those of the node.
+func (r *rig) metrics() map[string]float64 {
+	r.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		r.Fatal(err)
+	}
+	value := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			key := f.GetName()
+			for _, l := range m.Label {
+				switch l.GetName() {
+				case "cluster", "node_type", "node_id":
+				default:
+					key += " " + l.GetName() + "=" + l.GetValue()
+				}
+			}
+			switch {
+			case m.Counter != nil:
+				value[key] = m.Counter.GetValue()
+			case m.Gauge != nil:
+				value[key] = m.Gauge.GetValue()
+			case m.Histogram != nil:
+				value[key] = float64(m.Histogram.GetSampleCount())
+			}
+		}
+	}
+	return value
 }

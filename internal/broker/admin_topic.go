@@ -74,7 +74,10 @@ func (s *topicDesk) put(t protocol.TopicConfig, c *remoting.Call) error {
 	if old := s.topics.Get([]byte(t.TopicName)); old != nil {
 		t.Order = old.Order
 	}
-	if err := s.topics.Put(t); err != nil {
+	begun := s.stats.now()
+	err := s.topics.Put(t)
+	s.stats.made(false, t.TopicName, begun, err, s.live.Load())
+	if err != nil {
 		return tableError(err)
 	}
 	s.log.Info("topic created or changed by request", zap.String("topic", t.TopicName), zap.Int32("readQueues", t.ReadQueueNums),

@@ -227,7 +227,7 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	if err != nil {
 		return err
 	}
-	create := &topicMaker{live: b.live, log: b.log, topics: b.topics, lane: b.lanes.create, names: b.names}
+	create := &topicMaker{live: b.live, log: b.log, topics: b.topics, lane: b.lanes.create, names: b.names, stats: b.stats}
 	b.send = &sender{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, create: create, stats: b.stats, levels: delayLevels(o),
 		storeAt: at, sync: o.FlushDiskType == SyncFlush, refused: newRefusals(metrics)}
 	b.inner = &inner{send: b.send, create: create, now: b.with.now}

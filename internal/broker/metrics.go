@@ -9,6 +9,7 @@ import (
 	"gomq/internal/broker/clients"
 	"gomq/internal/message"
 	"gomq/internal/remoting"
+	"gomq/internal/store"
 )
 
 // collector gives the broker's metrics under the names of RocketMQ 5
@@ -43,6 +44,11 @@ var metricLabels = []struct {
 	{"rocketmq_consumer_connections", "Connections of consumers.", []string{"consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"}},
 	{"rocketmq_consumer_lag_messages", "Messages stored and not yet committed by the group.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
 	{"rocketmq_consumer_lag_latency", "Age in milliseconds of the oldest message that the group has not committed; 0 without any.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
+	{"rocketmq_consumer_inflight_messages", "Messages pulled by the group and not yet committed, by what was pulled since the broker began.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
+	{"rocketmq_consumer_ready_messages", "Messages stored and not yet pulled by the group.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
+	{"rocketmq_consumer_queueing_latency", "Age in milliseconds of the oldest message that the group has not pulled; 0 without any.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
+	{"rocketmq_topic_create_execution_time", "Milliseconds that the creation or the change of a topic took.", []string{"invocation_status", "is_system"}},
+	{"rocketmq_consumer_group_create_execution_time", "Milliseconds that the creation or the change of a group by request took.", []string{"invocation_status", "is_system"}},
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
 	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
 	{"gomq_consumer_group_subscriptions", "Different subscriptions among the clients of a group; only groups with more than one.", []string{"consumer_group"}},
@@ -106,6 +112,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.traffic(ch)
 	c.connections(gauge)
 	c.lag(gauge)
+	c.creations(ch)
 }
 
 func btoi(v bool) int32 {
@@ -124,7 +131,7 @@ func yesNo(v bool) string {
 
 func (c *collector) isSystem(topic string) string { return yesNo(systemTopic(topic, c.b.live.Load())) }
 
-func systemGroup(group string) string { return yesNo(strings.HasPrefix(group, "CID_RMQ_SYS_")) }
+func systemGroup(group string) bool { return strings.HasPrefix(group, "CID_RMQ_SYS_") }
 
 func isRetry(topic string) string { return yesNo(strings.HasPrefix(topic, message.RetryPrefix)) }
 
@@ -222,7 +229,7 @@ func (c *collector) connections(gauge func(string, float64, ...string)) {
 		}
 	}
 	for k, n := range count {
-		gauge("rocketmq_consumer_connections", float64(n), k.group, k.language, k.version, k.mode, "remoting", systemGroup(k.group))
+		gauge("rocketmq_consumer_connections", float64(n), k.group, k.language, k.version, k.mode, "remoting", yesNo(systemGroup(k.group)))
 	}
 }
 
@@ -231,6 +238,14 @@ func consumeMode(g clients.Group[*remoting.Conn]) string {
 		return "pull"
 	}
 	return "push"
+}
+
+// lagging is how far a group is behind in a topic: messages that are not
+// committed, of those the ones in hand and the ones that wait here, and the ages
+// (ms) of the oldest of each.
+type lagging struct {
+	behind, inHand, ready int64
+	age, waits            int64
 }
 
 // lag is how far the groups are behind, by their committed offsets.
@@ -245,25 +260,72 @@ func (c *collector) lag(gauge func(string, float64, ...string)) {
 		if pairs++; pairs > maxLagPairs {
 			return
 		}
-		var behind, age int64
-		for id, offset := range queues {
-			q := b.offset.queue([]byte(topic), id)
-			if q == nil || q.Max() <= offset {
-				continue
-			}
-			behind += q.Max() - offset
-			if looks--; looks < 0 {
-				continue
-			}
-			if at := b.store.StoreTimeAt(q, max(offset, q.Min())); at > 0 {
-				age = max(age, b.stats.now().UnixMilli()-at)
-			}
-		}
-		gauge("rocketmq_consumer_lag_messages", float64(behind), group, topic, isRetry(topic), c.isSystem(topic))
+		l := c.lagOf(topic, group, queues, &looks)
+		labels := []string{group, topic, isRetry(topic), c.isSystem(topic)}
+		gauge("rocketmq_consumer_lag_messages", float64(l.behind), labels...)
+		gauge("rocketmq_consumer_inflight_messages", float64(l.inHand), labels...)
+		gauge("rocketmq_consumer_ready_messages", float64(l.ready), labels...)
 		if looks >= 0 {
-			gauge("rocketmq_consumer_lag_latency", float64(age), group, topic, isRetry(topic), c.isSystem(topic))
+			gauge("rocketmq_consumer_lag_latency", float64(l.age), labels...)
+			gauge("rocketmq_consumer_queueing_latency", float64(l.waits), labels...)
 		}
 	}
+}
+
+// lagOf looks at the queues of one topic; looks is how many messages may still be
+// looked at.
+func (c *collector) lagOf(topic, group string, queues map[int32]int64, looks *int) (l lagging) {
+	b := c.b
+	for id, offset := range queues {
+		q := b.offset.queue([]byte(topic), id)
+		if q == nil || q.Max() <= offset {
+			continue
+		}
+		end := q.Max()
+		waiting := min(max(b.stats.pulled(topic, group, id), offset), end)
+		l.behind += end - offset
+		l.inHand += waiting - offset
+		l.ready += end - waiting
+		age := c.ageAt(q, offset, looks)
+		l.age = max(l.age, age)
+		switch {
+		case waiting == offset:
+			l.waits = max(l.waits, age)
+		case waiting < end:
+			l.waits = max(l.waits, c.ageAt(q, waiting, looks))
+		}
+	}
+	return l
+}
+
+// ageAt is the age in ms of a message, 0 when it is not there or too many have
+// been looked at.
+func (c *collector) ageAt(q *store.Queue, offset int64, looks *int) int64 {
+	if *looks--; *looks < 0 {
+		return 0
+	}
+	if at := c.b.store.StoreTimeAt(q, max(offset, q.Min())); at > 0 {
+		return max(c.b.stats.now().UnixMilli()-at, 0)
+	}
+	return 0
+}
+
+// creations gives the times that it took to make topics and groups.
+func (c *collector) creations(ch chan<- prometheus.Metric) {
+	c.b.stats.creations.each(func(k creation, t spread) {
+		name, status := "rocketmq_topic_create_execution_time", "success"
+		if k.group {
+			name = "rocketmq_consumer_group_create_execution_time"
+		}
+		if k.failed {
+			status = "failure"
+		}
+		buckets := map[float64]uint64{}
+		for i, bound := range creationBounds {
+			buckets[bound] = t.in[i]
+		}
+		ch <- prometheus.MustNewConstHistogram(c.desc[name], t.n, t.sum, buckets, status, yesNo(k.system))
+	})
 }
 
 // versionName is a client's version as RocketMQ 5 shows it (wire.md section 6:

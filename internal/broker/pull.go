@@ -251,7 +251,7 @@ func (p *puller) answer(r *reading, w *want, to answerer, o *Options) {
 		to.Answer(errorResponse(p.log, err))
 		return
 	}
-	p.stats.got(w.q.Topic(), w.group.GroupName, res.Count, res.Bytes)
+	p.stats.got(w.q.Topic(), w.group.GroupName, res.Count, res.Bytes, w.q.ID(), next)
 }
 
 // holdTime is how long a pull that found nothing may wait. What a client asks

@@ -31,8 +31,11 @@ type stats struct {
 	topics map[string]*topicStats
 	pairs  int
 
-	sampled samples
-	spans   spans
+	sampled   samples
+	spans     spans
+	creations creations
+
+	reachedQueues atomic.Int64 // see maxReached
 }
 
 // counters are a number of messages and the bytes of their records.
@@ -53,8 +56,9 @@ type topicStats struct {
 
 // groupStats is what a group has pulled of one topic.
 type groupStats struct {
-	out  counters
-	past history
+	out     counters
+	past    history
+	reached reached
 }
 
 // putBounds are those of putMessageDistributeTime.
@@ -149,11 +153,13 @@ func raise(m *atomic.Int64, v int64) {
 // putFailed counts sends that were not stored.
 func (s *stats) putFailed(n int) { s.failed.Add(int64(n)) }
 
-// got counts a pull that found messages.
-func (s *stats) got(topic, group string, n, bytes int) {
+// got counts a pull that found messages; next is where its queue goes on.
+func (s *stats) got(topic, group string, n, bytes int, queue int32, next int64) {
 	s.found.Add(1)
 	s.out.add(n, bytes)
-	s.group(topic, group).out.add(n, bytes)
+	g := s.group(topic, group)
+	g.out.add(n, bytes)
+	g.reached.set(s, queue, next)
 }
 
 // read takes note of how long a read took.
@@ -218,6 +224,9 @@ func (s *stats) forget(topic string) {
 	defer s.mu.Unlock()
 	if t := s.topics[topic]; t != nil {
 		s.pairs -= len(t.groups)
+		for _, g := range t.groups {
+			g.reached.drop(s)
+		}
 		delete(s.topics, topic)
 	}
 }

@@ -33,6 +33,7 @@ type topicMaker struct {
 	topics *meta.Topics
 	lane   *remoting.Lane
 	names  *registrar
+	stats  *stats
 	rate   newTopicRate
 }
 
@@ -77,7 +78,9 @@ func (m *topicMaker) admit(from netip.Addr, o *Options) error {
 // create stores the topic and tells the nameservers; wait says whether to wait
 // for those that answer, so that a client finds the route it is about to ask for.
 func (m *topicMaker) create(c protocol.TopicConfig, wait bool) error {
+	begun := m.stats.now()
 	made, err := m.topics.Create(c)
+	m.stats.made(false, c.TopicName, begun, err, m.live.Load())
 	if err != nil {
 		return tableError(err)
 	}
