@@ -30,7 +30,13 @@ func (w *world) dial(t testing.TB) *raw.Conn { return dial(t, w.broker.Addr()) }
 
 func dial(t testing.TB, addr string) *raw.Conn {
 	t.Helper()
-	c, err := raw.Dial(addr)
+	var c *raw.Conn
+	var err error
+	if under, ok := strings.CutPrefix(addr, overTLS); ok {
+		c, err = raw.DialTLS(under, anyServer)
+	} else {
+		c, err = raw.Dial(addr)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func TestHostileInput(t *testing.T) {
 	harness.OnlyGomq(t)
 	t.Parallel()
 	ns, broker := harness.StartPair(t, harness.Config{})
-	targets := []target{{"namesrv", ns.Addr()}, {"broker", broker.Addr()}, {"port-2", broker.VIPAddr()}}
+	targets := []target{{"namesrv", ns.Addr()}, {"broker", broker.Addr()}, {"port-2", broker.VIPAddr()}, {"TLS", overTLS + broker.Addr()}}
 	if addr := fmt.Sprintf("127.0.0.1:%d", broker.Ports.HA); harness.Reachable(addr) {
 		targets = append(targets, target{"ha", addr})
 	}
@@ -161,9 +161,17 @@ func TestHostileInput(t *testing.T) {
 				if at.name == "ha" && name != "Garbage" && name != "StopMidFrame" {
 					continue // that port does not speak in frames
 				}
+				if at.name == "TLS" && name != "BadFrames" && name != "StopMidFrame" && name != "WideHeaders" {
+					continue // the others are the same once they are through
+				}
 				t.Run(at.name+"/"+name, func(t *testing.T) { t.Parallel(); attack(t, at) })
 			}
 			if at.name == "ha" {
+				continue
+			}
+			if at.name == "TLS" {
+				t.Run("TLS/Stalled", func(t *testing.T) { t.Parallel(); stalledHandshakes(t, broker.Addr()) })
+				t.Run("TLS/SlowReaders", func(t *testing.T) { t.Parallel(); slowReaders(t, at) })
 				continue
 			}
 			t.Run(at.name+"/Bombs", func(t *testing.T) { t.Parallel(); bombs(t, at) })
@@ -200,11 +208,15 @@ func TestHostileInput(t *testing.T) {
 // hostile opens a connection that no reader runs on.
 func hostile(t testing.TB, addr string) net.Conn {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr, 20*time.Second)
+	under, secret := strings.CutPrefix(addr, overTLS)
+	c, err := net.DialTimeout("tcp", under, 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	if secret {
+		return shake(t, c)
+	}
 	return c
 }
 
@@ -359,7 +371,10 @@ func wideHeaders(t *testing.T, at target) {
 // stopMidFrame: 2,000 connections that stop in the middle of a frame. They are
 // closed in time, and new clients get in meanwhile.
 func stopMidFrame(t *testing.T, at target) {
-	const n = 2000
+	n := 2000
+	if at.name == "TLS" {
+		n = 300 // each costs a handshake
+	}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Max < 12000 {
 		harness.Skip(t, fmt.Sprintf("needs 12,000 open files, %d are allowed", limit.Max))
@@ -438,11 +453,14 @@ func slowReaders(t *testing.T, at target) {
 	var wg sync.WaitGroup
 	var kept atomic.Int64
 	for range n {
-		c, err := narrow.Dial("tcp", at.addr)
+		c, err := narrow.Dial("tcp", strings.TrimPrefix(at.addr, overTLS))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
+		if at.name == "TLS" {
+			c = shake(t, c)
+		}
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -453,6 +471,9 @@ func slowReaders(t *testing.T, at target) {
 			deadline := time.Now().Add(readerLimit)
 			for time.Now().Before(deadline) {
 				c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+				if at.name == "TLS" {
+					c.SetWriteDeadline(deadline) // TLS is of no use after a write that was cut off
+				}
 				if _, err := c.Write(ask); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 					return
 				}

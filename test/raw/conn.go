@@ -2,6 +2,7 @@ package raw
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -41,9 +42,22 @@ func Dial(addr string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return over(c), nil
+}
+
+// DialTLS connects to a broker or nameserver over TLS.
+func DialTLS(addr string, cfg *tls.Config) (*Conn, error) {
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", addr, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return over(c), nil
+}
+
+func over(c net.Conn) *Conn {
 	conn := &Conn{Conn: c, waiting: map[int32]chan *Command{}, pushed: make(chan *Command, 1024)}
 	go conn.read()
-	return conn, nil
+	return conn
 }
 
 // Pushed delivers the requests that the server sends to this client. They are

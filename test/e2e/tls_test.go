@@ -1,0 +1,299 @@
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gomq/test/harness"
+	"gomq/test/raw"
+)
+
+// overTLS in front of an address means that it is spoken to over TLS.
+const overTLS = "tls://"
+
+var anyServer = &tls.Config{InsecureSkipVerify: true}
+
+// shake makes TLS of a connection.
+func shake(t testing.TB, c net.Conn) net.Conn {
+	t.Helper()
+	s := tls.Client(c, anyServer)
+	c.SetDeadline(time.Now().Add(60 * time.Second))
+	if err := s.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Time{})
+	return s
+}
+
+// stalledHandshakes begin TLS and go no further: they are closed in time, and
+// clients with and without TLS get in meanwhile.
+func stalledHandshakes(t *testing.T, addr string) {
+	const n = 300
+	hello := []byte{0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03}
+	var conns []net.Conn
+	for i := range n {
+		c := hostile(t, addr)
+		c.Write(hello[:1+i%len(hello)])
+		conns = append(conns, c)
+	}
+	for _, at := range []string{addr, overTLS + addr} {
+		if cmd, err := dial(t, at).Call(31999, nil, nil); err != nil || cmd.Code != raw.NotSupported {
+			t.Errorf("%s beside stalled handshakes: %+v, %v", at, cmd, err)
+		}
+	}
+	for i, c := range conns {
+		if err := closed(c, closeLimit); err != nil {
+			t.Fatalf("handshake %d: %v", i, err)
+		}
+		c.Close()
+	}
+}
+
+// pki is an authority and what it has signed, as files.
+type pki struct {
+	t    testing.TB
+	dir  string
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+func newPKI(t testing.TB) *pki {
+	p := &pki{t: t, dir: harness.Dir(t), key: ecKey(t)}
+	p.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, p.cert, p.cert, &p.key.PublicKey, p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	p.write("authority.pem", "CERTIFICATE", der)
+	return p
+}
+
+func ecKey(t testing.TB) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func (p *pki) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *pki) write(name, kind string, der []byte) {
+	// Replaced whole, as whoever renews certificates does.
+	next := p.path(name) + ".new"
+	if err := os.WriteFile(next, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.Rename(next, p.path(name)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// issue writes name.pem and name.key.
+func (p *pki) issue(name, subject string) {
+	key := ecKey(p.t)
+	c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: subject}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, c, p.cert, &key.PublicKey, p.key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.write(name+".key", "PRIVATE KEY", secret)
+	p.write(name+".pem", "CERTIFICATE", der)
+}
+
+// client is the configuration of a client with a certificate, who checks the
+// server's.
+func (p *pki) client(name string) *tls.Config {
+	pair, err := tls.LoadX509KeyPair(p.path(name+".pem"), p.path(name+".key"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(p.cert)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true, VerifyConnection: func(s tls.ConnectionState) error {
+		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool})
+		return err
+	}}
+}
+
+// strict are the keys of a cluster in which everybody has a certificate.
+func (p *pki) strict(role string) map[string]string {
+	return map[string]string{
+		"tls.server.mode": "enforcing", "tls.test.mode.enable": "false",
+		"tls.server.certPath": p.path(role + ".pem"), "tls.server.keyPath": p.path(role + ".key"),
+		"tls.server.need.client.auth": "require", "tls.server.authClient": "true", "tls.server.trustCertPath": p.path("authority.pem"),
+		"tls.client.certPath": p.path(role + ".pem"), "tls.client.keyPath": p.path(role + ".key"),
+		"tls.client.authServer": "true", "tls.client.trustCertPath": p.path("authority.pem"),
+	}
+}
+
+// TestTLS is a cluster in which everybody has a certificate: nameserver and
+// broker, the broker towards the nameserver, clients on every port. Others are
+// refused, certificates are renewed without a restart, and stopping says goodbye.
+func TestTLS(t *testing.T) {
+	harness.OnlyGomq(t)
+	t.Parallel()
+	p := newPKI(t)
+	for _, name := range []string{"namesrv", "broker", "client"} {
+		p.issue(name, name+" 1")
+	}
+	ns := harness.StartNamesrv(t, harness.Config{Props: p.strict("namesrv")})
+	broker := harness.StartBroker(t, ns.Addr(), harness.Config{Props: p.strict("broker")})
+	me := p.client("client")
+
+	connect := func(addr string) *raw.Conn {
+		t.Helper()
+		c, err := raw.DialTLS(addr, me)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	c, vip, names := connect(broker.Addr()), connect(broker.VIPAddr()), connect(ns.Addr())
+	if err := c.NewTopic("Secret", 1); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if s, err := c.Send("pg", "Secret", 0, "", content(i, 1+i*3000)); err != nil || s.Code != raw.Success {
+			t.Fatalf("send %d: %+v, %v", i, s, err)
+		}
+	}
+	for at := int64(0); at < 100; {
+		got, err := vip.Pull("g", "Secret", 0, at, 32, time.Second)
+		if err != nil || len(got.Records) == 0 {
+			t.Fatalf("pull at %d: %+v, %v", at, got, err)
+		}
+		for _, r := range got.Records {
+			if string(r.Body) != string(content(int(at), 1+int(at)*3000)) {
+				t.Fatalf("message %d has another body", at)
+			}
+			at++
+		}
+	}
+	// The broker has registered over TLS, and again with the topic.
+	harness.Eventually(t, 30*time.Second, "the route of the topic", func() bool {
+		cmd, err := names.Call(105, map[string]string{"topic": "Secret"}, nil)
+		return err == nil && cmd.Code == raw.Success && strings.Contains(string(cmd.Body), "broker-a")
+	})
+
+	for _, at := range []string{ns.Addr(), broker.Addr(), broker.VIPAddr()} {
+		plain := hostile(t, at)
+		plain.Write((&raw.Command{Code: 105, Language: "JAVA", Ext: map[string]string{"topic": "Secret"}}).Encode())
+		plain.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if b, _ := io.ReadAll(plain); len(b) > 0 {
+			t.Errorf("%s answered without TLS: %q", at, b)
+		}
+		if stranger, err := raw.DialTLS(at, anyServer); err == nil { // TLS 1.3: the client learns of it with the first read
+			if cmd, err := stranger.Call(31999, nil, nil); err == nil {
+				t.Errorf("%s answered a stranger: %+v", at, cmd)
+			}
+			stranger.Close()
+		}
+	}
+	m := harness.ReadMetrics(t, broker.HTTP())
+	if n, ok := m.Sum("gomq_tls_connections"); !ok || n < 2 {
+		t.Errorf("gomq_tls_connections is %v", n)
+	}
+	for _, cause := range []string{"tls-required", "tls-handshake"} {
+		if n, _ := m.Sum("gomq_refusals_total", "cause="+cause); n < 2 {
+			t.Errorf("%s was counted %v times", cause, n)
+		}
+	}
+
+	p.issue("broker", "broker 2")
+	harness.Eventually(t, 30*time.Second, "the new certificate", func() bool {
+		c, err := tls.Dial("tcp", broker.Addr(), me)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].Subject.CommonName == "broker 2"
+	})
+	if s, err := c.Send("pg", "Secret", 0, "", []byte("still here")); err != nil || s.Code != raw.Success {
+		t.Errorf("over the connection of before: %+v, %v", s, err)
+	}
+	for _, s := range []*harness.Server{broker, ns} {
+		if code := s.Stop(); code != 0 {
+			t.Errorf("%s: exit code %d\n%s", s.Role, code, s.Log())
+		}
+	}
+	if s := broker.Log(); strings.Contains(s, "panic") || !strings.Contains(s, "use the new ones") {
+		t.Errorf("the broker's log:\n%s", s)
+	}
+}
+
+// TestTLSPermissive: without a word of configuration, TLS and plain connections
+// are served side by side, with a certificate made at start, and that is said.
+func TestTLSPermissive(t *testing.T) {
+	harness.OnlyGomq(t)
+	t.Parallel()
+	ns, broker := harness.StartPair(t, harness.Config{})
+	for _, at := range []string{ns.Addr(), broker.Addr(), broker.VIPAddr()} {
+		for _, addr := range []string{at, overTLS + at} {
+			if cmd, err := dial(t, addr).Call(31999, nil, nil); err != nil || cmd.Code != raw.NotSupported {
+				t.Errorf("%s: %+v, %v", addr, cmd, err)
+			}
+		}
+	}
+	for _, s := range []*harness.Server{ns, broker} {
+		if n := strings.Count(s.Log(), "certificate made just now"); n != 1 {
+			t.Errorf("%s says %d times that it has made a certificate", s.Role, n)
+		}
+	}
+}
+
+// TestTLSStartErrors: a certificate that cannot be used refuses to start, and says
+// what is wrong with which file.
+func TestTLSStartErrors(t *testing.T) {
+	harness.OnlyGomq(t)
+	t.Parallel()
+	p := newPKI(t)
+	p.issue("a", "a")
+	p.issue("b", "b")
+	for want, props := range map[string]map[string]string{
+		"no such file":                    {"tls.server.certPath": p.path("absent.pem"), "tls.server.keyPath": p.path("a.key")},
+		"private key does not match":      {"tls.server.certPath": p.path("a.pem"), "tls.server.keyPath": p.path("b.key")},
+		"set tls.server.certPath":         {"tls.server.mode": "enforcing", "tls.test.mode.enable": "false"},
+		"absent.properties.*no such file": {"tls.config.file": p.path("absent.properties")},
+		"useTLS=true.*go together":        {"useTLS": "true", "tls.client.certPath": p.path("a.pem")},
+	} {
+		ports, dir := harness.NewPorts(t), harness.Dir(t)
+		text := fmt.Sprintf("listenPort=%d\nhttpPort=0\nlistenHost=127.0.0.1\nbrokerIP1=127.0.0.1\nstorePathRootDir=%s\n", ports.Listen, filepath.Join(dir, "store"))
+		for k, v := range props {
+			text += k + "=" + v + "\n"
+		}
+		file := filepath.Join(dir, "broker.properties")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code := 253 // -3, as for a store that does not load
+		if strings.Contains(want, "properties") {
+			code = 255
+		}
+		startFails(t, code, want, "broker", "-c", file)
+	}
+}
