@@ -26,6 +26,7 @@ type brokerDesk struct {
 	names  *registrar
 	stats  *stats
 	send   *sender
+	delays *delayer
 	lanes  *lanes
 }
 
@@ -64,6 +65,11 @@ func (s *brokerDesk) runtimeInfo(*remoting.Call) (remoting.Response, error) {
 	s.traffic(t)
 	s.queues(t, o)
 	s.storage(t, o)
+	s.delays.progress(func(level int, next, max int64) {
+		if max > 0 {
+			t[fmt.Sprint("scheduleMessageOffset_", level)] = fmt.Sprintf("%d,%d", next, max)
+		}
+	})
 	return remoting.Response{Body: t.Append(nil)}, nil
 }
 

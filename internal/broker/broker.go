@@ -55,6 +55,7 @@ type Broker struct {
 	send        *sender
 	inner       *inner
 	delays      *delayer // nil on a slave
+	retry       *retryDesk
 	pull        *puller
 	offset      *offsetDesk
 	query       *queryDesk
@@ -216,6 +217,9 @@ func (b *Broker) load(o *Options) (err error) {
 	if b.delayed, err = meta.LoadDelays(configFile(o, "delayOffset.json")); err != nil {
 		return err
 	}
+	if o.BrokerRole != Slave {
+		b.topics.OpenDeadLetters()
+	}
 	b.topics.Follow(o.BrokerRole == Slave)
 	b.groups.Follow(o.BrokerRole == Slave)
 	return nil
@@ -244,12 +248,13 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	b.relay = &relayDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, notify: b.clients.notify, wait: clientWait}
 	b.reply = &replyDesk{log: b.log, send: b.send, inner: b.inner, producers: b.producers, notify: b.clients.notify, lane: b.lanes.reply,
 		now: b.with.now, stop: b.group.Context(), wait: clientWait}
+	b.retry = &retryDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, create: create, inner: b.inner}
 	b.locks = newLockDesk(b.with.now)
 	b.trans = newTransDesk(b.live, b.log, b.topics, b.offsets, b.producers, b.inner, b.with.now)
 	b.topicAdmin = &topicDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, names: b.names, pulls: b.pull, stats: b.stats}
 	b.groupAdmin = &groupDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, producers: b.producers, consumers: b.consumers, stats: b.stats}
 	b.logState = &logDesk{live: b.live, store: b.store}
-	b.brokerAdmin = &brokerDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, names: b.names, stats: b.stats, send: b.send, lanes: b.lanes}
+	b.brokerAdmin = &brokerDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, names: b.names, stats: b.stats, send: b.send, delays: b.delays, lanes: b.lanes}
 	b.table = newTable(b.routes())
 	return nil
 }

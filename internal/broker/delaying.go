@@ -14,6 +14,7 @@ import (
 	"gomq/internal/broker/meta"
 	"gomq/internal/config"
 	"gomq/internal/message"
+	"gomq/internal/remoting"
 	"gomq/internal/store"
 	"gomq/internal/task"
 )
@@ -149,6 +150,37 @@ func (d *delayer) arrived(q *store.Queue, max int64) {
 	case x.wake <- struct{}{}:
 	default:
 	}
+}
+
+// delayOffsets is GET_ALL_DELAY_OFFSET (45): how far the levels have come, as it is
+// on the disk. A slave that has it has, but for what is on its way, the copies of
+// what it calls delivered.
+func (b *Broker) delayOffsets(*remoting.Call) (remoting.Response, error) {
+	return remoting.Response{Body: b.delayed.Saved().Append(nil)}, nil
+}
+
+// progress is where each level is: the next offset that it delivers, and the end
+// of its queue.
+func (d *delayer) progress(fn func(level int, next, max int64)) {
+	if d == nil {
+		return
+	}
+	for _, x := range d.lines {
+		fn(x.level, x.line.Next(), x.queue().Max())
+	}
+}
+
+// overdue is how long the message at the front of a level has been due, by the wall
+// clock.
+func (d *delayer) overdue(level int) time.Duration {
+	x := d.lines[level-1]
+	var e [1]store.Entry
+	if next := x.line.Next(); next >= x.queue().Max() {
+		return 0
+	} else if _, err := d.store.Entries(x.queue(), next, e[:]); err != nil {
+		return 0
+	}
+	return max(0, time.Duration(d.store.Stamp()-e[0].Code)*time.Millisecond)
 }
 
 // run is the goroutine of a level.

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -104,7 +103,7 @@ func (s *clientDesk) beatConsumer(who clients.Client[*remoting.Conn], cb *protoc
 		return refuse(protocol.SystemError, "%s", err)
 	}
 	if g != nil && o.BrokerRole != Slave { // a slave's topics are its master's
-		if err := s.retryTopic(g, cb.UnitMode, who.Conn.Remote().Addr(), o); err != nil {
+		if _, err := s.create.retryTopic(g, cb.UnitMode, who.Conn.Remote().Addr(), o); err != nil {
 			s.log.Warn("the topic of retries could not be created", zap.String("group", g.GroupName), zap.Error(err))
 		}
 	}
@@ -122,23 +121,6 @@ func (s *clientDesk) beatConsumer(who clients.Client[*remoting.Conn], cb *protoc
 		s.notify.consumersChanged(cb.GroupName, notify)
 	}
 	return nil
-}
-
-// retryTopic creates %RETRY%group when it is missing. What is refused because one
-// address asks for too many is created by a later heartbeat.
-func (s *clientDesk) retryTopic(g *protocol.GroupConfig, unit bool, from netip.Addr, o *Options) error {
-	name := message.RetryTopic(g.GroupName)
-	if s.topics.Get([]byte(name)) != nil {
-		return nil
-	}
-	if err := s.create.admit(from, o); err != nil {
-		return err
-	}
-	c := protocol.TopicConfig{TopicName: name, ReadQueueNums: g.RetryQueueNums, WriteQueueNums: g.RetryQueueNums, Perm: meta.PermRead | meta.PermWrite, TopicFilterType: "SINGLE_TAG"}
-	if unit {
-		c.TopicSysFlag = topicUnitSub
-	}
-	return s.create.create(c, false)
 }
 
 // subsOf compiles the subscriptions of a heartbeat, each topic once; the newest

@@ -21,6 +21,7 @@ type lanes struct {
 	admin  *remoting.Lane
 	create *remoting.Lane // sends that create their topic
 	reply  *remoting.Lane // replies to requests, which wait for the disk when they are stored
+	retry  *remoting.Lane // what consumers send back
 	trans  *remoting.Lane // ends of transactions
 }
 
@@ -30,7 +31,7 @@ func newLanes(ctx context.Context, o *Options, log *zap.Logger, m *remoting.Metr
 	}
 	return &lanes{pull: lane("pull", 16, o.PullThreadPoolQueueCapacity), client: lane("client", 8, laneQueue), query: lane("query", 8, laneQueue),
 		admin: lane("admin", 8, laneQueue), create: lane("create", 16, laneQueue), reply: lane("reply", 16, laneQueue),
-		trans: lane("transaction", 16, o.EndTransactionPoolQueueCapacity)}
+		retry: lane("retry", 32, laneQueue), trans: lane("transaction", 16, o.EndTransactionPoolQueueCapacity)}
 }
 
 func (l *lanes) of(which lane) *remoting.Lane {
@@ -41,6 +42,8 @@ func (l *lanes) of(which lane) *remoting.Lane {
 		return l.query
 	case replyLane:
 		return l.reply
+	case retryLane:
+		return l.retry
 	case transLane:
 		return l.trans
 	}
@@ -55,6 +58,7 @@ func (l *lanes) each(fn func(name string, lane *remoting.Lane)) {
 	fn("admin", l.admin)
 	fn("create", l.create)
 	fn("reply", l.reply)
+	fn("retry", l.retry)
 	fn("transaction", l.trans)
 }
 

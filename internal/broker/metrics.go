@@ -49,6 +49,9 @@ var metricLabels = []struct {
 	{"rocketmq_consumer_queueing_latency", "Age in milliseconds of the oldest message that the group has not pulled; 0 without any.", []string{"consumer_group", "topic", "is_retry", "is_system"}},
 	{"rocketmq_topic_create_execution_time", "Milliseconds that the creation or the change of a topic took.", []string{"invocation_status", "is_system"}},
 	{"rocketmq_consumer_group_create_execution_time", "Milliseconds that the creation or the change of a group by request took.", []string{"invocation_status", "is_system"}},
+	{"rocketmq_send_to_dlq_messages_total", "Messages that became dead letters of the group, by the topic they were first sent to.", []string{"consumer_group", "topic", "is_system"}},
+	{"gomq_delay_waiting_messages", "Delayed messages that are not delivered yet, by level.", []string{"level"}},
+	{"gomq_delay_overdue_seconds", "How long the next message of the level has been due; 0 when it is not.", []string{"level"}},
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
 	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
 	{"gomq_consumer_group_subscriptions", "Different subscriptions among the clients of a group; only groups with more than one.", []string{"consumer_group"}},
@@ -109,6 +112,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge("gomq_consumer_group_subscriptions", float64(ways), group)
 	}
 	c.replication(gauge)
+	b.delays.progress(func(level int, next, max int64) {
+		gauge("gomq_delay_waiting_messages", float64(max-next), num(int64(level)))
+		gauge("gomq_delay_overdue_seconds", b.delays.overdue(level).Seconds(), num(int64(level)))
+	})
 	c.traffic(ch)
 	c.connections(gauge)
 	c.lag(gauge)
@@ -197,6 +204,9 @@ func (c *collector) traffic(ch chan<- prometheus.Metric) {
 		}
 		for group, g := range t.groups {
 			counter("rocketmq_messages_out_total", g.out.n.Load(), topic, group, system, isRetry(topic))
+			if n := g.dead.Load(); n > 0 {
+				counter("rocketmq_send_to_dlq_messages_total", n, group, topic, system)
+			}
 			counter("rocketmq_throughput_out_total", g.out.bytes.Load(), topic, group, system, isRetry(topic))
 		}
 	}

@@ -19,11 +19,12 @@ const (
 	queryLane              // may read from the disk
 	adminLane              // may do both, and wait for nameservers
 	replyLane              // replies, which wait for the disk when they are stored
+	retryLane              // what consumers send back: may create topics, read from the disk and wait for it
 	transLane              // ends of transactions: may read from the disk and wait for it
 )
 
 func (l lane) String() string {
-	return [...]string{"inline", "client", "query", "admin", "reply", "transaction"}[l]
+	return [...]string{"inline", "client", "query", "admin", "reply", "retry", "transaction"}[l]
 }
 
 // permission is what ACL 1.0 asks of an account for a request (behaviour.md
@@ -81,6 +82,7 @@ func (b *Broker) routes() []route {
 		{code: protocol.GetMinOffset, ask: b.offset.min, differs: differsEmpty},
 		{code: protocol.GetEarliestMsgStoreTime, lane: queryLane, ask: b.offset.earliest, differs: differsEmpty},
 		{code: protocol.GetAllConsumerOffset, lane: adminLane, ask: b.offset.all},
+		{code: protocol.GetAllDelayOffset, ask: b.delayOffsets, differs: "as last written to the disk, so that a slave never takes a message for delivered that it does not have yet"},
 		{code: protocol.QueryMessage, lane: queryLane, perm: topicSub, ask: b.query.byKey},
 		{code: protocol.ViewMessageByID, lane: queryLane, ask: b.query.byOffset},
 
@@ -91,6 +93,7 @@ func (b *Broker) routes() []route {
 		{code: protocol.LockBatchMQ, ask: b.locks.lock},
 		{code: protocol.UnlockBatchMQ, ask: b.locks.unlock},
 
+		{code: protocol.ConsumerSendMsgBack, lane: retryLane, perm: groupSub, ask: b.retry.back, differs: "under SYNC_FLUSH answered once the copy is on the disk"},
 		{code: protocol.EndTransaction, lane: transLane, ask: b.trans.end, differs: "an end that comes twice is done once, and the other outcome is refused then; outcome 0 of a synchronous request is answered"},
 		{code: protocol.ResumeCheckHalf, lane: adminLane, ask: b.trans.resume, differs: "only a half message, or one that was put aside, is taken"},
 
@@ -140,8 +143,6 @@ func (b *Broker) routes() []route {
 		{code: protocol.UpdateTopicList, lane: adminLane, perm: admin, ask: b.topicAdmin.updateAll, differs: "nothing is done when one of the topics is refused"},
 		{code: protocol.UpdateGroupList, lane: adminLane, perm: admin, ask: b.groupAdmin.updateAll, differs: "nothing is done when one of the groups is refused"},
 
-		{code: protocol.ConsumerSendMsgBack, perm: groupSub, none: "the consumer then sends the message to its retry topic itself"},
-		{code: protocol.GetAllDelayOffset, none: "delayed messages and replication"},
 		{code: 50, perm: admin, none: "access control"},
 		{code: 51, perm: admin, none: "access control"},
 		{code: 52, none: "access control"},
@@ -264,7 +265,7 @@ type Request struct {
 
 // Requests is the table of requests, by code.
 func Requests() []Request {
-	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{}, trans: &transDesk{},
+	b := &Broker{send: &sender{}, pull: &puller{}, offset: &offsetDesk{}, query: &queryDesk{}, clients: &clientDesk{}, locks: &lockDesk{}, trans: &transDesk{}, retry: &retryDesk{},
 		topicAdmin: &topicDesk{}, groupAdmin: &groupDesk{}, relay: &relayDesk{}, reply: &replyDesk{}, brokerAdmin: &brokerDesk{}, logState: &logDesk{}}
 	var out []Request
 	for _, r := range b.routes() {

@@ -50,6 +50,7 @@ type sender struct {
 type staged struct {
 	call  *remoting.Call
 	topic *protocol.TopicConfig
+	dead  *groupStats // where it is counted if it is a dead letter
 	q     *store.Queue
 	first int // in the batch
 	n     int
@@ -191,6 +192,7 @@ func (s *sender) put(w *outgoing, c *remoting.Call, o *Options, topic *protocol.
 		BornHost: c.Conn.Remote(), StoreHost: s.storeAt, Body: c.Req.Body, Reconsume: h.ReconsumeTimes}
 	if dead {
 		m.Topic = w.target
+		st.dead = s.deadLetters(h.Props, h.Topic[len(retryPrefix):], topic)
 	}
 	if topic.TopicFilterType == "MULTI_TAG" {
 		m.SysFlag |= message.MultiTags
@@ -226,6 +228,17 @@ func queueOf(asked int32, topic *protocol.TopicConfig, c *remoting.Call, any boo
 		return rand.Int32N(max(topic.WriteQueueNums, 1)), nil
 	}
 	return asked, nil
+}
+
+// deadLetters is where dead letters of a group are counted: under the topic that
+// the message was first sent to, if there is such a one, or that of dead letters.
+func (s *sender) deadLetters(props, group []byte, letters *protocol.TopicConfig) *groupStats {
+	origin, _ := message.Prop(props, message.PropRetryTopic)
+	t := s.topics.Get(origin)
+	if t == nil {
+		t = letters
+	}
+	return s.stats.group(t.TopicName, string(group))
 }
 
 // queue is the queue of the store; that of the request before is mostly the same.

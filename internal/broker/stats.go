@@ -59,6 +59,7 @@ type groupStats struct {
 	out     counters
 	past    history
 	reached reached
+	dead    atomic.Int64 // messages of the topic that became dead letters of the group
 }
 
 // putBounds are those of putMessageDistributeTime.
@@ -113,6 +114,9 @@ func (s *stats) put(w *outgoing, took time.Duration) {
 			if p.Err != nil {
 				failed++
 				continue
+			}
+			if st.dead != nil {
+				st.dead.dead.Add(1)
 			}
 			rn, rb = rn+1, rb+int(p.Size)
 			n, bytes = n+1, bytes+int(p.Size)

@@ -89,6 +89,27 @@ func (m *topicMaker) create(c protocol.TopicConfig, wait bool) error {
 	return nil
 }
 
+// retryTopic is a group's topic of retries, which is created when it is missing.
+// What is refused because one address asks for too many is created by who asks
+// later.
+func (m *topicMaker) retryTopic(g *protocol.GroupConfig, unit bool, from netip.Addr, o *Options) (*protocol.TopicConfig, error) {
+	name := message.RetryTopic(g.GroupName)
+	if t := m.topics.Get([]byte(name)); t != nil {
+		return t, nil
+	}
+	if err := m.admit(from, o); err != nil {
+		return nil, err
+	}
+	c := protocol.TopicConfig{TopicName: name, ReadQueueNums: g.RetryQueueNums, WriteQueueNums: g.RetryQueueNums, Perm: meta.PermRead | meta.PermWrite, TopicFilterType: "SINGLE_TAG"}
+	if unit {
+		c.TopicSysFlag = topicUnitSub
+	}
+	if err := m.create(c, false); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
 // inherit is the topic that want gets from its template; false when there is no
 // template for it.
 func (m *topicMaker) inherit(want topicWish, o *Options) (protocol.TopicConfig, bool) {

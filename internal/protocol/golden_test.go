@@ -204,6 +204,8 @@ func requestHeader(code int32) Header {
 		return &TopicHeader{}
 	case DeleteGroup:
 		return &DeleteGroupHeader{}
+	case ConsumerSendMsgBack:
+		return &SendBackHeader{}
 	case EndTransaction:
 		return &EndHeader{}
 	case CheckTransactionState:
@@ -253,7 +255,7 @@ func TestGoldenRequestHeaders(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 33 {
+	if len(seen) < 34 {
 		t.Errorf("frames of only %d codes: %v", len(seen), seen)
 	}
 }

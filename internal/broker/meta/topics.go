@@ -94,6 +94,26 @@ func LoadTopics(path string, builtin []protocol.TopicConfig, limits TopicLimits,
 	}, names)
 }
 
+// OpenDeadLetters makes topics of dead letters readable that 4.5 made only for
+// writing, so that nobody could read them without an administrator (behaviour.md
+// section 8). It is a master's to do.
+func (t *Topics) OpenDeadLetters() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	opened := false
+	for name, c := range t.entries {
+		if strings.HasPrefix(name, message.DLQPrefix) && c.Perm == PermWrite {
+			n := *c
+			n.Perm |= PermRead
+			t.entries[name] = &n
+			opened = true
+		}
+	}
+	if opened {
+		t.bump() // or nameservers would keep what they have
+	}
+}
+
 // safeName says whether a topic that a file names may become a directory. It
 // takes more than message.ValidTopic: a broker's own topic is named after its
 // host and mostly has dots, and older brokers took every name.
