@@ -47,6 +47,7 @@ public final class Driver {
         System.setOut(System.err); // what libraries print must not mix with the answers
         Driver driver = new Driver(answers, argv[0]);
         new Producing(driver).register();
+        new Transacting(driver).register();
         new Pushing(driver).register();
         new Pulling(driver).register();
         new Administering(driver).register();
