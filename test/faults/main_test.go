@@ -2,7 +2,7 @@
 
 // Package faults kills brokers, fails their system calls and fills their
 // disks, and judges what they keep by the checker and by the store's own
-// verification. The names T10, T14 and T16 are those of the test programme.
+// verification. The names T10, T14 and so on are those of the test programme.
 //
 // It needs root, loop devices, mkfs.ext4 and strace. What is missing is named
 // and counted as skipped.
@@ -26,6 +26,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if ns := os.Getenv(childEnv); ns != "" {
+		consume(ns)
+	}
 	harness.AtExit(leftOver)
 	harness.Main(m)
 }
