@@ -1,16 +1,9 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -63,106 +56,19 @@ func stalledHandshakes(t *testing.T, addr string) {
 	}
 }
 
-// pki is an authority and what it has signed, as files.
-type pki struct {
-	t    testing.TB
-	dir  string
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-func newPKI(t testing.TB) *pki {
-	p := &pki{t: t, dir: harness.Dir(t), key: ecKey(t)}
-	p.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, p.cert, p.cert, &p.key.PublicKey, p.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	p.write("authority.pem", "CERTIFICATE", der)
-	return p
-}
-
-func ecKey(t testing.TB) *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func (p *pki) path(name string) string { return filepath.Join(p.dir, name) }
-
-func (p *pki) write(name, kind string, der []byte) {
-	// Replaced whole, as whoever renews certificates does.
-	next := p.path(name) + ".new"
-	if err := os.WriteFile(next, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-	if err := os.Rename(next, p.path(name)); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// issue writes name.pem and name.key.
-func (p *pki) issue(name, subject string) {
-	key := ecKey(p.t)
-	c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: subject}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, c, p.cert, &key.PublicKey, p.key)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.write(name+".key", "PRIVATE KEY", secret)
-	p.write(name+".pem", "CERTIFICATE", der)
-}
-
-// client is the configuration of a client with a certificate, who checks the
-// server's.
-func (p *pki) client(name string) *tls.Config {
-	pair, err := tls.LoadX509KeyPair(p.path(name+".pem"), p.path(name+".key"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(p.cert)
-	return &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true, VerifyConnection: func(s tls.ConnectionState) error {
-		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool})
-		return err
-	}}
-}
-
-// strict are the keys of a cluster in which everybody has a certificate.
-func (p *pki) strict(role string) map[string]string {
-	return map[string]string{
-		"tls.server.mode": "enforcing", "tls.test.mode.enable": "false",
-		"tls.server.certPath": p.path(role + ".pem"), "tls.server.keyPath": p.path(role + ".key"),
-		"tls.server.need.client.auth": "require", "tls.server.authClient": "true", "tls.server.trustCertPath": p.path("authority.pem"),
-		"tls.client.certPath": p.path(role + ".pem"), "tls.client.keyPath": p.path(role + ".key"),
-		"tls.client.authServer": "true", "tls.client.trustCertPath": p.path("authority.pem"),
-	}
-}
-
 // TestTLS is a cluster in which everybody has a certificate: nameserver and
 // broker, the broker towards the nameserver, clients on every port. Others are
 // refused, certificates are renewed without a restart, and stopping says goodbye.
 func TestTLS(t *testing.T) {
 	harness.OnlyGomq(t)
 	t.Parallel()
-	p := newPKI(t)
+	p := harness.NewPKI(t)
 	for _, name := range []string{"namesrv", "broker", "client"} {
-		p.issue(name, name+" 1")
+		p.Issue(name, name+" 1")
 	}
-	ns := harness.StartNamesrv(t, harness.Config{Props: p.strict("namesrv")})
-	broker := harness.StartBroker(t, ns.Addr(), harness.Config{Props: p.strict("broker")})
-	me := p.client("client")
+	ns := harness.StartNamesrv(t, harness.Config{Props: p.Strict("namesrv")})
+	broker := harness.StartBroker(t, ns.Addr(), harness.Config{Props: p.Strict("broker")})
+	me := p.Client("client")
 
 	connect := func(addr string) *raw.Conn {
 		t.Helper()
@@ -224,7 +130,7 @@ func TestTLS(t *testing.T) {
 		}
 	}
 
-	p.issue("broker", "broker 2")
+	p.Issue("broker", "broker 2")
 	harness.Eventually(t, 30*time.Second, "the new certificate", func() bool {
 		c, err := tls.Dial("tcp", broker.Addr(), me)
 		if err != nil {
@@ -271,15 +177,15 @@ func TestTLSPermissive(t *testing.T) {
 func TestTLSStartErrors(t *testing.T) {
 	harness.OnlyGomq(t)
 	t.Parallel()
-	p := newPKI(t)
-	p.issue("a", "a")
-	p.issue("b", "b")
+	p := harness.NewPKI(t)
+	p.Issue("a", "a")
+	p.Issue("b", "b")
 	for want, props := range map[string]map[string]string{
-		"no such file":                    {"tls.server.certPath": p.path("absent.pem"), "tls.server.keyPath": p.path("a.key")},
-		"private key does not match":      {"tls.server.certPath": p.path("a.pem"), "tls.server.keyPath": p.path("b.key")},
+		"no such file":                    {"tls.server.certPath": p.Path("absent.pem"), "tls.server.keyPath": p.Path("a.key")},
+		"private key does not match":      {"tls.server.certPath": p.Path("a.pem"), "tls.server.keyPath": p.Path("b.key")},
 		"set tls.server.certPath":         {"tls.server.mode": "enforcing", "tls.test.mode.enable": "false"},
-		"absent.properties.*no such file": {"tls.config.file": p.path("absent.properties")},
-		"useTLS=true.*go together":        {"useTLS": "true", "tls.client.certPath": p.path("a.pem")},
+		"absent.properties.*no such file": {"tls.config.file": p.Path("absent.properties")},
+		"useTLS=true.*go together":        {"useTLS": "true", "tls.client.certPath": p.Path("a.pem")},
 	} {
 		ports, dir := harness.NewPorts(t), harness.Dir(t)
 		text := fmt.Sprintf("listenPort=%d\nhttpPort=0\nlistenHost=127.0.0.1\nbrokerIP1=127.0.0.1\nstorePathRootDir=%s\n", ports.Listen, filepath.Join(dir, "store"))

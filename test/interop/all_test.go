@@ -86,3 +86,39 @@ func TestAllSides(t *testing.T) {
 		}
 	}
 }
+
+// TestAllTLS: gomq and Java work with each other when everything is enforcing: a
+// gomq broker registers with a Java nameserver, a Java broker with a gomq one,
+// and a client that speaks TLS works with both. (On Java 17 a 4.5.2 server closes
+// the TLS connections of a 4.9.8 client, so it is not among them.)
+func TestAllTLS(t *testing.T) {
+	needJava(t)
+	enforcing := func(c harness.Config) harness.Config {
+		if c.Kind == "java" {
+			c.Env = append(c.Env, "JAVA_TOOL_OPTIONS=-Dtls.server.mode=enforcing")
+			return c
+		}
+		if c.Props == nil {
+			c.Props = map[string]string{}
+		}
+		c.Props["tls.server.mode"] = "enforcing"
+		return c
+	}
+	fast := func(name string) map[string]string {
+		return map[string]string{"brokerName": name, "brokerFastFailureEnable": "false"}
+	}
+	for _, version := range []string{"4.9.7", "5.3.3"} {
+		t.Run(version, func(t *testing.T) {
+			own, java := harness.StartNamesrv(t, enforcing(gomqServer(nil))), harness.StartNamesrv(t, enforcing(javaServer(t, version, nil)))
+			both := own.Addr() + ";" + java.Addr()
+			a := harness.StartBroker(t, both, enforcing(javaServer(t, version, fast("broker-java"))))
+			b := harness.StartBroker(t, both, enforcing(gomqServer(fast("broker-gomq"))))
+			d := startJava(t, "4.9.8", "JSON", both, "-Dtls.enable=true")
+			for _, namesrv := range []string{own.Addr(), java.Addr()} {
+				t.Run(strings.NewReplacer(own.Addr(), "gomq", java.Addr(), "java").Replace(namesrv), func(t *testing.T) {
+					through(t, d, namesrv, a, b)
+				})
+			}
+		})
+	}
+}
