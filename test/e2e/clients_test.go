@@ -86,6 +86,7 @@ func TestGoClient(t *testing.T) {
 			"Broadcast": broadcast, "Orderly": orderly, "Tags": tags, "AutoCreate": autoCreate, "Topics": topics, "Groups": groups,
 			"Lookup": lookup, "LongPoll": longPoll, "VIPPort": vipPort, "OffsetsByTime": offsetsByTime,
 			"UnknownCode": unknownCode, "BinaryHeader": binaryHeader,
+			"RequestReply": requestReply, "AskConsumer": askConsumer, "SlowConsumer": slowConsumer, "AdminCodes": adminCodes,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
