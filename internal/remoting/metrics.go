@@ -14,7 +14,8 @@ import (
 )
 
 // Metrics counts what passes the door: gomq_connections{port},
-// gomq_tls_connections{port}, gomq_requests_total{code,status}, gomq_request_seconds{code},
+// gomq_tls_connections{port}, gomq_tls_certificate_not_after_seconds{port},
+// gomq_requests_total{code,status}, gomq_request_seconds{code},
 // gomq_refusals_total{cause} and gomq_request_panics_total. One Metrics may
 // serve several servers. A Turn's answers are counted together, so a request
 // costs no more than an addition.
@@ -29,7 +30,10 @@ type Metrics struct {
 	refusals map[string]*atomic.Uint64
 }
 
-type portStat struct{ open, tls atomic.Int64 }
+type portStat struct {
+	open, tls atomic.Int64
+	cert      atomic.Pointer[TLS] // of the port; nil: none
+}
 
 // codeStat is the times of one request code's answers, by response code: those
 // given in their Turn, and those given later. Made on first use.
@@ -195,6 +199,7 @@ func (h *histogram) add(d time.Duration, n uint64) {
 var (
 	descConns    = prometheus.NewDesc("gomq_connections", "Open accepted connections.", []string{"port"}, nil)
 	descTLS      = prometheus.NewDesc("gomq_tls_connections", "Those of them that are over TLS.", []string{"port"}, nil)
+	descCert     = prometheus.NewDesc("gomq_tls_certificate_not_after_seconds", "When the certificate in use ends, in seconds since 1970.", []string{"port"}, nil)
 	descRequests = prometheus.NewDesc("gomq_requests_total", "Requests answered, by request code and status.", []string{"code", "status"}, nil)
 	descSeconds  = prometheus.NewDesc("gomq_request_seconds", "Time from the reading of a request to its answer.", []string{"code"}, nil)
 	descRefusals = prometheus.NewDesc("gomq_refusals_total", "Connections and requests refused, by cause.", []string{"cause"}, nil)
@@ -203,7 +208,7 @@ var (
 
 // Describe is part of prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConns, descTLS, descRequests, descSeconds, descRefusals, descPanics} {
+	for _, d := range []*prometheus.Desc{descConns, descTLS, descCert, descRequests, descSeconds, descRefusals, descPanics} {
 		ch <- d
 	}
 }
@@ -215,6 +220,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for port, p := range m.ports {
 		ch <- prometheus.MustNewConstMetric(descConns, prometheus.GaugeValue, float64(p.open.Load()), port)
 		ch <- prometheus.MustNewConstMetric(descTLS, prometheus.GaugeValue, float64(p.tls.Load()), port)
+		if t := p.cert.Load(); t != nil {
+			_, until, _ := t.Describe()
+			ch <- prometheus.MustNewConstMetric(descCert, prometheus.GaugeValue, float64(until.Unix()), port)
+		}
 	}
 	m.eachCode(func(code string, s *codeStat) { s.collect(ch, code) })
 	for cause, n := range m.refusals {

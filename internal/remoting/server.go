@@ -115,6 +115,7 @@ func (s *Server) serve(ln net.Listener) {
 		return
 	}
 	stat := s.hub.o.Metrics.port(portOf(ln.Addr()))
+	stat.cert.Store(s.hub.o.TLS)
 	s.hub.group.Go("remoting accept", func(stop context.Context) error {
 		a := acceptor{s: s, ln: ln, stat: stat, credit: float64(s.hub.o.AcceptRate), last: time.Now()}
 		return a.run(stop)

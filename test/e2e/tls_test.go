@@ -124,6 +124,9 @@ func TestTLS(t *testing.T) {
 	if n, ok := m.Sum("gomq_tls_connections"); !ok || n < 2 {
 		t.Errorf("gomq_tls_connections is %v", n)
 	}
+	if n, ok := m.Sum("gomq_tls_certificate_not_after_seconds", fmt.Sprint("port=", broker.Ports.VIP)); !ok || time.Until(time.Unix(int64(n), 0)) > time.Hour {
+		t.Errorf("the certificate ends at %v", n)
+	}
 	for _, cause := range []string{"tls-required", "tls-handshake"} {
 		if n, _ := m.Sum("gomq_refusals_total", "cause="+cause); n < 2 {
 			t.Errorf("%s was counted %v times", cause, n)
