@@ -192,7 +192,7 @@ func (s *sender) put(w *outgoing, c *remoting.Call, o *Options, topic *protocol.
 		BornHost: c.Conn.Remote(), StoreHost: s.storeAt, Body: c.Req.Body, Reconsume: h.ReconsumeTimes}
 	if dead {
 		m.Topic = w.target
-		st.dead = s.deadLetters(h.Props, h.Topic[len(retryPrefix):], topic)
+		st.dead = s.undone(h.Props, h.Topic[len(retryPrefix):], topic.TopicName)
 	}
 	if topic.TopicFilterType == "MULTI_TAG" {
 		m.SysFlag |= message.MultiTags
@@ -230,15 +230,14 @@ func queueOf(asked int32, topic *protocol.TopicConfig, c *remoting.Call, any boo
 	return asked, nil
 }
 
-// deadLetters is where dead letters of a group are counted: under the topic that
-// the message was first sent to, if there is such a one, or that of dead letters.
-func (s *sender) deadLetters(props, group []byte, letters *protocol.TopicConfig) *groupStats {
+// undone is where messages are counted that a group could not do: under the topic
+// that they were first sent to, or under now if there is no such topic.
+func (s *sender) undone(props, group []byte, now string) *groupStats {
 	origin, _ := message.Prop(props, message.PropRetryTopic)
-	t := s.topics.Get(origin)
-	if t == nil {
-		t = letters
+	if t := s.topics.Get(origin); t != nil {
+		now = t.TopicName
 	}
-	return s.stats.group(t.TopicName, string(group))
+	return s.stats.group(now, string(group))
 }
 
 // queue is the queue of the store; that of the request before is mostly the same.

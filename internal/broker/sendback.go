@@ -75,8 +75,10 @@ func (s *retryDesk) back(c *remoting.Call) (remoting.Response, error) {
 	if err := s.put(m); err != nil {
 		return remoting.Response{}, err
 	}
+	count := s.inner.send.undone(m.Props, h.Group, string(m.Topic))
+	count.back.add(1, len(r))
 	if dead {
-		s.inner.send.deadLetters(m.Props, h.Group, &protocol.TopicConfig{TopicName: string(m.Topic)}).dead.Add(1)
+		count.dead.Add(1)
 	}
 	return remoting.Response{}, nil
 }

@@ -79,6 +79,9 @@ func TestSendBackUntilDead(t *testing.T) {
 	if got := r.values("rocketmq_send_to_dlq_messages_total"); got != "G false T: 1" {
 		t.Errorf("dead letters are counted as %q", got)
 	}
+	if v, ok := r.b.stats.named("SNDBCK_PUT_NUMS", "T@G", ""); !ok || v.Day.Sum != 4 {
+		t.Errorf("what was sent back is counted as %+v %v", v, ok)
+	}
 }
 
 // values is what the broker tells under a name: the labels' values, but those of

@@ -59,7 +59,11 @@ type groupStats struct {
 	out     counters
 	past    history
 	reached reached
-	dead    atomic.Int64 // messages of the topic that became dead letters of the group
+	// Messages first sent to the topic that the group has sent back, and that became
+	// its dead letters.
+	back     counters
+	backPast history
+	dead     atomic.Int64
 }
 
 // putBounds are those of putMessageDistributeTime.

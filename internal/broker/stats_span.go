@@ -74,12 +74,12 @@ type counted struct {
 func (s *stats) all() []counted {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	list := make([]counted, 0, 2+len(s.topics)+s.pairs)
+	list := make([]counted, 0, 2+len(s.topics)+2*s.pairs)
 	list = append(list, counted{&s.stored, &s.spans.allIn}, counted{&s.out, &s.spans.allOut})
 	for _, t := range s.topics {
 		list = append(list, counted{&t.in, &t.past})
 		for _, g := range t.groups {
-			list = append(list, counted{&g.out, &g.past})
+			list = append(list, counted{&g.out, &g.past}, counted{&g.back, &g.backPast})
 		}
 	}
 	return list
@@ -172,6 +172,11 @@ func (s *stats) named(name, key, cluster string) (protocol.StatsView, bool) {
 		topic, group, _ := strings.Cut(key, "@")
 		if g := s.pair(topic, group); g != nil {
 			return s.view(&g.out, &g.past, bytes), true
+		}
+	case "SNDBCK_PUT_NUMS":
+		topic, group, _ := strings.Cut(key, "@")
+		if g := s.pair(topic, group); g != nil && g.back.n.Load() > 0 {
+			return s.view(&g.back, &g.backPast, false), true
 		}
 	case "BROKER_PUT_NUMS":
 		if key == cluster && s.stored.n.Load() > 0 {
