@@ -175,6 +175,10 @@ func (l transLog) Put(ctx context.Context, msgs ...message.Message) ([]trans.Pla
 			c := lazyTopic(message.TopicCheckMax)
 			list[i].Make = &c
 		}
+		if m.SysFlag&message.TxMask == message.Commit {
+			wish, _ := message.Prop(m.Props, message.PropDelay)
+			list[i].Level = delay.Level(wish)
+		}
 	}
 	placed, err := l.inner.put(ctx, list)
 	out := make([]trans.Placed, len(placed))
@@ -254,9 +258,9 @@ func (s *sender) transact(w *outgoing, q *store.Queue, m *message.Message, seen 
 	case !seen.tx:
 		return q, nil
 	}
-	wait, _ := message.Prop(w.header.Props, message.PropWait)
+	s.editable(w, o)
 	var err error
-	if w.half, err = trans.Stamp(m, wait, w.half[:0]); err != nil {
+	if w.props, err = trans.Stamp(m, &w.edit, w.props[:0]); err != nil {
 		return nil, refuse(protocol.MessageIllegal, "%s (%s)", illegalText(o), err)
 	}
 	return s.store.Queue(m.Topic, m.QueueID), nil

@@ -420,3 +420,24 @@ func TestCheckWithoutProducer(t *testing.T) {
 		t.Errorf("pulled %q", got)
 	}
 }
+
+// A half message with a delay waits once it is committed.
+func TestDelayedTransaction(t *testing.T) {
+	r := runTx(t, nil)
+	r.create("T", 1)
+	a := r.begin("T", 0, "a", "DELAY", "1", "UNIQ_KEY", "ua")
+	if got := r.bodies("T", 0); got != "" || a.half != 0 {
+		t.Errorf("pulled %q; the half message is at %d", got, a.half)
+	}
+	if err := r.end(a, message.Commit); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.b.store.Queue([]byte(message.TopicSchedule), 0).Max(); n != 1 || r.bodies("T", 0) != "" {
+		t.Errorf("%d messages wait, pulled %q", n, r.bodies("T", 0))
+	}
+	r.eventually("it is due after a second", func() bool { return r.bodies("T", 0) == "a" })
+	r.ahead.Add(int64(time.Minute))
+	p := r.producer("p", "PG")
+	r.check()
+	p.quiet(t)
+}

@@ -263,16 +263,21 @@ func (s *sender) putOne(w *outgoing, st *staged, m *message.Message, o *Options,
 	// A half message waits when it is committed, a dead letter not at all: it was to
 	// wait for a next try that does not come.
 	if seen.level > 0 && !dead && q == st.q {
-		w.edit.Parse(w.header.Props)
-		w.edit.Set(message.PropCluster, []byte(o.BrokerClusterName))
-		if wait, ok := w.edit.Get(message.PropWait); ok {
-			// The original takes it out and puts it back, and so stores it here.
-			w.edit.Delete(message.PropWait)
-			w.edit.Set(message.PropWait, wait)
-		}
+		s.editable(w, o)
 		q = s.divert(w, st, m, seen.level)
 	}
 	return s.add(w, q, m, o)
+}
+
+// editable makes w.edit the properties of the one message as the original has them
+// when it changes some: WAIT, which it takes out and puts back, is stored then.
+func (s *sender) editable(w *outgoing, o *Options) {
+	w.edit.Parse(w.header.Props)
+	w.edit.Set(message.PropCluster, []byte(o.BrokerClusterName))
+	if wait, ok := w.edit.Get(message.PropWait); ok {
+		w.edit.Delete(message.PropWait)
+		w.edit.Set(message.PropWait, wait)
+	}
 }
 
 // divert lets m, whose properties are w.edit, wait in the queue of its delay

@@ -157,17 +157,3 @@ func TestNames(t *testing.T) {
 		t.Error("system topics")
 	}
 }
-
-func TestSetProps(t *testing.T) {
-	for _, c := range []struct{ props, want string }{
-		{"", "k\x01v\x02l\x01w"},
-		{"a\x01b", "a\x01b\x02k\x01v\x02l\x01w"},
-		{"k\x01old\x02a\x01b\x02l\x01old\x02", "a\x01b\x02k\x01v\x02l\x01w"},
-		{"kk\x01b\x02k\x01\x02k\x02\x02", "kk\x01b\x02k\x02k\x01v\x02l\x01w"},
-		{"a\x01k\x01x", "a\x01k\x01x\x02k\x01v\x02l\x01w"},
-	} {
-		if got := SetProps([]byte("before"), []byte(c.props), "k", "v", "l", "w"); string(got) != "before"+c.want {
-			t.Errorf("%q: %q, want %q", c.props, got, c.want)
-		}
-	}
-}

@@ -105,7 +105,7 @@ func TestFreshlyStored(t *testing.T) {
 	p := w.begin(0, 0)
 	old := w.clock
 	m := message.Message{Topic: []byte("T"), BornTime: old.Add(-time.Hour).UnixMilli(), Body: []byte(strconv.Itoa(p.id)), Props: []byte("TRAN_MSG\x01true\x02PGROUP\x01PG")}
-	if _, err := Stamp(&m, nil, nil); err != nil {
+	if _, err := stamp(&m); err != nil {
 		t.Fatal(err)
 	}
 	w.later(time.Minute)
@@ -391,17 +391,17 @@ func TestMemory(t *testing.T) {
 
 func TestStamp(t *testing.T) {
 	m := message.Message{Topic: []byte("T"), QueueID: 5, SysFlag: message.Prepared | message.Compressed, Props: []byte("REAL_QID\x019\x02a\x01b\x02REAL_TOPIC\x01X\x02")}
-	if _, err := Stamp(&m, []byte("false"), []byte("before")); err != nil || string(m.Topic) != message.TopicHalf || m.QueueID != 0 || m.SysFlag != message.Compressed ||
-		string(m.Props) != "a\x01b\x02REAL_TOPIC\x01T\x02REAL_QID\x015\x02WAIT\x01false" {
+	if _, err := stamp(&m); err != nil || string(m.Topic) != message.TopicHalf || m.QueueID != 0 || m.SysFlag != message.Compressed ||
+		string(m.Props) != "a\x01b\x02REAL_TOPIC\x01T\x02REAL_QID\x015" {
 		t.Errorf("%q %v", m.Props, err)
 	}
 	m = message.Message{Topic: []byte("T"), Props: []byte("a\x01" + strings.Repeat("x", message.MaxPropsLen-propsRoom))}
-	if _, err := Stamp(&m, nil, nil); err == nil {
+	if _, err := stamp(&m); err == nil {
 		t.Error("no room is left and nothing was said")
 	}
 	// With the least room everything that is added later fits.
 	m.Props = m.Props[:message.MaxPropsLen-propsRoom-len("\x02REAL_TOPIC\x01T\x02REAL_QID\x010")]
-	if _, err := Stamp(&m, nil, nil); err != nil {
+	if _, err := stamp(&m); err != nil {
 		t.Fatal(err)
 	}
 	b, err := message.AppendRecord(nil, &m)

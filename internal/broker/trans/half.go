@@ -14,22 +14,27 @@ import (
 const propsRoom = 96
 
 // Stamp makes of m, a client's message to be, its half message: it goes to the
-// topic of half messages and remembers where it is bound (store.md section 13).
-// wait is the client's WAIT property, nil when it sent none: the original stores
-// it with half messages. The properties are appended to buf. Stamp and its kin
-// keep the order of properties; the original's is that of a hash map. An error
-// says that the properties are too long.
-func Stamp(m *message.Message, wait, buf []byte) ([]byte, error) {
+// topic of half messages and remembers where it is bound (store.md section 13). p
+// is its properties, from which its text is appended to buf. An error says that it
+// is too long.
+func Stamp(m *message.Message, p *message.PropSet, buf []byte) ([]byte, error) {
+	p.Set(message.PropRealTopic, m.Topic)
+	p.SetInt(message.PropRealQueue, int64(m.QueueID))
 	at := len(buf)
-	buf = message.SetProps(buf, m.Props, message.PropRealTopic, string(m.Topic), message.PropRealQueue, strconv.Itoa(int(m.QueueID)))
-	if wait != nil {
-		buf = message.AppendProp(buf, message.PropWait, string(wait))
-	}
+	buf = p.AppendTo(buf)
 	if n := len(buf) - at; n > message.MaxPropsLen-propsRoom {
 		return buf, fmt.Errorf("the properties of a half message have %d bytes, at most %d are possible", n, message.MaxPropsLen-propsRoom)
 	}
 	m.Topic, m.QueueID, m.SysFlag, m.Props = halfTopic, Queue, m.SysFlag&^message.TxMask, buf[at:]
 	return buf, nil
+}
+
+// changed is the property text of r with one number set.
+func changed(r message.Record, name string, n int64) []byte {
+	var p message.PropSet
+	p.Parse(r.Props())
+	p.SetInt(name, n)
+	return p.AppendTo(nil)
 }
 
 // stored is the message of a record, to be stored once more. It borrows r.
@@ -112,7 +117,7 @@ func checks(r message.Record) int {
 // original's it keeps the user's flag.
 func asked(r message.Record) message.Message {
 	m := stored(r)
-	m.Props = message.SetProps(nil, m.Props, message.PropCheckTimes, strconv.Itoa(checks(r)+1))
+	m.Props = changed(r, message.PropCheckTimes, int64(checks(r))+1)
 	return m
 }
 
@@ -121,7 +126,7 @@ func asked(r message.Record) message.Message {
 func immune(r message.Record) message.Message {
 	m := stored(r)
 	if _, again := message.Prop(m.Props, message.PropPreparedOff); !again {
-		m.Props = message.SetProps(nil, m.Props, message.PropPreparedOff, strconv.FormatInt(r.QueueOffset(), 10))
+		m.Props = changed(r, message.PropPreparedOff, r.QueueOffset())
 	}
 	return m
 }

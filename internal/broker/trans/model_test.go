@@ -202,15 +202,22 @@ func (w *world) ask(group string, h *protocol.CheckHeader, body []byte) bool {
 	return true
 }
 
+// stamp is Stamp of a message whose text has all of its properties.
+func stamp(m *message.Message) ([]byte, error) {
+	var p message.PropSet
+	p.Parse(m.Props)
+	return Stamp(m, &p, nil)
+}
+
 // begin sends a half message.
 func (w *world) begin(outcome message.SysFlag, immune time.Duration) *plan {
 	p := &plan{id: len(w.plans), outcome: outcome, born: w.clock, immune: immune}
-	props := message.SetProps(nil, nil, "TRAN_MSG", "true", "PGROUP", "PG", "UNIQ_KEY", strconv.Itoa(p.id))
+	props := []byte("TRAN_MSG\x01true\x02PGROUP\x01PG\x02UNIQ_KEY\x01" + strconv.Itoa(p.id))
 	if immune > 0 {
 		props = message.AppendProp(props, message.PropImmunity, strconv.Itoa(int(immune/time.Second)))
 	}
 	m := message.Message{Topic: []byte("T"), QueueID: 2, Flag: int32(p.id), SysFlag: message.Prepared, BornTime: w.clock.UnixMilli(), Body: []byte(strconv.Itoa(p.id)), Props: props}
-	if _, err := Stamp(&m, nil, nil); err != nil {
+	if _, err := stamp(&m); err != nil {
 		w.Fatal(err)
 	}
 	placed := w.disk.append(m)

@@ -188,6 +188,6 @@ func (d *Desk) Resume(ctx context.Context, offset int64) error {
 	}
 	m := stored(r)
 	m.Topic, m.QueueID = halfTopic, Queue
-	m.Props = message.SetProps(nil, m.Props, message.PropCheckTimes, "0")
+	m.Props = changed(r, message.PropCheckTimes, 0)
 	return d.put(ctx, m)
 }
