@@ -29,7 +29,8 @@ the most that a machine can do.`,
 		benchVerb("send", "Send messages and wait for the answers", `  gomq bench send                                     # 8 x 32, 1 KiB bodies, 10 s, 127.0.0.1:10911
   gomq bench send --conns 1 --depth 64 --each --pid $(pgrep -f 'gomq broker')
   gomq bench send --rate 20000 -o json                # latency at a fixed rate`, bench.Send),
-		benchVerb("pull", "Read what a topic holds, again and again", `  gomq bench send && gomq bench pull --conns 1 --depth 8`, bench.Pull),
+		benchVerb("pull", "Read what a topic holds, again and again", `  gomq bench send && gomq bench pull --conns 1 --depth 8
+  gomq bench pull --sql "TAGS = 'TagB'"                # nothing matches`, bench.Pull),
 		benchVerb("e2e", "Measure the way from a producer to a waiting consumer", `  gomq bench e2e --rate 500 --conns 4`, bench.EndToEnd),
 	)
 	return c
@@ -79,6 +80,9 @@ func benchVerb(name, short, example string, run func(context.Context, bench.Opti
 	f.IntVar(&o.Size, "size", 1024, "bytes of a body")
 	f.Float64Var(&o.Rate, "rate", 0, "requests a second over all connections; 0 = as fast as the answers come (e2e: 1000)")
 	f.IntVar(&o.Batch, "batch", 32, "messages a pull asks for")
+	if name == "pull" {
+		f.StringVar(&o.SQL, "sql", "", "an SQL92 expression to pull by; then the messages that the broker looks at are counted (enablePropertyFilter=true)")
+	}
 	f.DurationVar(&o.Warm, "warm", time.Second, "time before the measurement")
 	f.DurationVar(&o.Time, "time", 10*time.Second, "time measured")
 	f.IntVar(&o.PID, "pid", 0, "the broker's process on this machine, for its CPU and memory")

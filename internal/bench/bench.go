@@ -35,6 +35,7 @@ type Options struct {
 	Size   int     // bytes of a body
 	Rate   float64 // requests a second over all connections; 0 = as fast as the answers come
 	Batch  int     // messages a pull asks for
+	SQL    string  // pulls: an SQL92 expression; what counts then is the messages that the broker looks at
 	Warm   time.Duration
 	Time   time.Duration // measured, after Warm
 	PID    int           // of the broker on this machine, for its CPU and memory; 0 = unknown

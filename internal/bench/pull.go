@@ -42,6 +42,9 @@ func Pull(ctx context.Context, o Options) (Result, error) {
 		wires = append(wires, w)
 	}
 	name := fmt.Sprintf("pull %d x %d, %d messages", o.Conns, o.Depth, o.Batch)
+	if o.SQL != "" {
+		return run(ctx, name+", SQL92", &o, m, wires, func(w *wire) error { return w.scanAll(ranges) })
+	}
 	return run(ctx, name, &o, m, wires, func(w *wire) error { return w.pullAll(ranges) })
 }
 
@@ -198,6 +201,9 @@ func countRecords(b []byte) (n int64) {
 func pullFrame(o *Options, frame []byte, slot int, queue int32, offset int64) []byte {
 	h := &protocol.PullHeader{Group: []byte(o.Group), Topic: []byte(o.Topic), QueueID: queue, QueueOffset: offset, MaxMsgNums: int32(o.Batch),
 		SysFlag: protocol.PullSubscription, Subscription: []byte("*"), ExpressionType: []byte("TAG")}
+	if o.SQL != "" {
+		h.Subscription, h.ExpressionType = []byte(o.SQL), []byte("SQL92")
+	}
 	c := protocol.NewRequest(protocol.PullMessage, h, nil)
 	c.Codec = o.Codec
 	c.Opaque = firstOpaque + int32(slot)

@@ -95,6 +95,34 @@ func (p *plan) runProbes(ctx context.Context, only string, args []string, name f
 	return n, s.Err()
 }
 
+// sql is a search by an SQL92 expression that no message matches, beside pulling
+// the same messages without one: a million in one queue, each with KEYS, TAGS,
+// UNIQ_KEY, WAIT and MSG_REGION. What counts is the messages looked at.
+func (p *plan) sql(ctx context.Context) error {
+	b, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH", "enablePropertyFilter=true")
+	if err != nil {
+		return err
+	}
+	defer b.stop()
+	fill := []string{"bench", "send", "-t", "SqlTest", "--queues", "1", "--conns", "4", "--depth", "32", "--size", "1024", "--warm", "0s"}
+	for sent := 0.0; sent < 1e6; {
+		r := &row{values: map[string][]float64{}}
+		if err := p.generate(ctx, b, fill, 2*time.Second, r); err != nil {
+			return err
+		}
+		sent += 2 * r.values[rate][0]
+	}
+	for range p.rounds {
+		for name, sql := range map[string]string{"pull 8 in flight, all": "", "pull 8 in flight, SQL92 without a match": "TAGS = 'TagB' AND KEYS <> 'x'"} {
+			args := []string{"bench", "pull", "-t", "SqlTest", "--queues", "1", "--conns", "1", "--depth", "8", "--warm", "500ms", "--sql", sql}
+			if err := p.generate(ctx, b, args, p.dur, p.table.row(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // memory is allocations a message and anonymous memory, idle and loaded.
 func (p *plan) memory(ctx context.Context) error {
 	b, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH")

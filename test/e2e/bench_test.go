@@ -14,7 +14,7 @@ import (
 // and says why it could not.
 func TestBenchCommand(t *testing.T) {
 	t.Parallel()
-	_, broker := harness.StartPair(t, harness.Config{Kind: "gomq"})
+	_, broker := harness.StartPair(t, harness.Config{Kind: "gomq", Props: map[string]string{"enablePropertyFilter": "true"}})
 	run := func(args ...string) (string, error) {
 		out, err := exec.Command(harness.Build(t), append([]string{"bench"}, args...)...).CombinedOutput()
 		return string(out), err
@@ -24,6 +24,7 @@ func TestBenchCommand(t *testing.T) {
 		{"send", "--conns", "1", "--depth", "8", "--each", "--binary"},
 		{"send", "--rate", "200"},
 		{"pull", "--depth", "2"},
+		{"pull", "--depth", "2", "--sql", "TAGS = 'none'"},
 		{"e2e", "--rate", "100"},
 	} {
 		args := append(verb, "-a", broker.Addr(), "--warm", "100ms", "--time", "500ms", "--pid", strconv.Itoa(broker.PID()), "-o", "json")
