@@ -4,6 +4,7 @@ package interop
 
 import (
 	"flag"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,6 +31,9 @@ var together = []scenario{
 	{"Compressed", compressed},
 	{"Unicode", unicode},
 	{"Tags", tags},
+	{"SQL", sql},
+	{"Differ", differ},
+	{"Circle", circle},
 	{"Rebalance", rebalance},
 	{"Broadcast", broadcast},
 	{"Continued", continued},
@@ -47,7 +51,7 @@ var together = []scenario{
 // TestJava runs every scenario with every client version and both header forms.
 func TestJava(t *testing.T) {
 	needJava(t)
-	c := startCluster(t, nil)
+	c := startCluster(t, map[string]string{"enablePropertyFilter": "true"})
 	var ran, all atomic.Int64
 	for _, version := range clientVersions {
 		for _, headers := range []string{"JSON", "ROCKETMQ"} {
@@ -85,7 +89,7 @@ var (
 		"VIEW_MESSAGE_BY_ID", "QUERY_CONSUMER_OFFSET", "UPDATE_CONSUMER_OFFSET", "UPDATE_AND_CREATE_TOPIC",
 		"SEARCH_OFFSET_BY_TIMESTAMP", "GET_MAX_OFFSET", "GET_MIN_OFFSET", "GET_EARLIEST_MSG_STORETIME", "HEART_BEAT",
 		"UNREGISTER_CLIENT", "GET_CONSUMER_LIST_BY_GROUP", "GET_TOPIC_STATS_INFO", "GET_CONSUMER_CONNECTION_LIST",
-		"GET_CONSUME_STATS", "GET_TOPIC_CONFIG", "LOCK_BATCH_MQ", "UNLOCK_BATCH_MQ"}
+		"GET_CONSUME_STATS", "GET_TOPIC_CONFIG", "CHECK_CLIENT_CONFIG", "LOCK_BATCH_MQ", "UNLOCK_BATCH_MQ"}
 	namesrvCodes = []string{"REGISTER_BROKER", "GET_ROUTEINFO_BY_TOPIC", "GET_BROKER_CLUSTER_INFO", "GET_ALL_TOPIC_LIST_FROM_NAMESERVER"}
 )
 
@@ -131,6 +135,9 @@ func TestJavaFromWhere(t *testing.T) {
 			// Without "smart" messages the producer sends code 10 with whole names instead of 310.
 			e := newEnv(t, c, version, "JSON", "-Dorg.apache.rocketmq.client.sendSmartMsg=false")
 			topic := e.topic(t, "where")
+			if code, text := refused(t, e.driver, "push", "name", e.fresh("c"), "topic", topic, "group", e.fresh("g"), "sql", "n > 1"); code != 1 || !strings.Contains(text, "The broker does not support consumer to filter message by SQL92") {
+				t.Errorf("without enablePropertyFilter: code %d, %s", code, text)
+			}
 			e.send(t, "name", e.producer, "topic", topic, "body", "old{i}", "count", 20)
 			// The client's timestamp counts whole seconds, and the broker takes the message nearest to it.
 			time.Sleep(3 * time.Second)

@@ -6,6 +6,7 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageQueue;
 
@@ -48,7 +49,11 @@ final class LitePulling {
             List<MessageQueue> queues = new ArrayList<>(c.fetchMessageQueues(topic));
             c.assign(queues);
         } else {
-            c.subscribe(topic, a.get("expression", "*"));
+            if (a.has("sql")) {
+                c.subscribe(topic, MessageSelector.bySql(a.need("sql")));
+            } else {
+                c.subscribe(topic, a.get("expression", "*"));
+            }
             c.start();
         }
         consumers.put(name, c);

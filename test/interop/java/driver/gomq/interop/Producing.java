@@ -37,7 +37,7 @@ final class Producing {
 
     private Map<String, Object> start(Args a) throws Exception {
         String name = a.need("name");
-        DefaultMQProducer p = new DefaultMQProducer(a.get("group", name));
+        DefaultMQProducer p = made(a.get("group", name), a.get("compress", ""));
         p.setNamesrvAddr(a.get("namesrv", driver.namesrv));
         p.setInstanceName(name);
         p.setVipChannelEnabled(a.flag("vip"));
@@ -51,6 +51,19 @@ final class Producing {
             p.shutdown();
         });
         return Json.of();
+    }
+
+    /** Clients since 4.9.4 take the kind of compression (LZ4, ZSTD, ZLIB) from a system property when they are made. */
+    private static synchronized DefaultMQProducer made(String group, String compress) {
+        if (compress.isEmpty()) {
+            return new DefaultMQProducer(group);
+        }
+        System.setProperty("rocketmq.message.compressType", compress);
+        try {
+            return new DefaultMQProducer(group);
+        } finally {
+            System.clearProperty("rocketmq.message.compressType");
+        }
     }
 
     private DefaultMQProducer need(Args a) {

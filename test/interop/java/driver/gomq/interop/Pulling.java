@@ -8,6 +8,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.PullCallback;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -55,6 +56,7 @@ final class Pulling {
         c.setInstanceName(name);
         c.setVipChannelEnabled(false);
         c.setPollNameServerInterval(a.number("poll", 1000));
+        c.setHeartbeatBrokerInterval(a.number("heartbeat", 2000));
         c.start();
         consumers.put(name, c);
         driver.started(name, () -> {
@@ -81,7 +83,7 @@ final class Pulling {
         int max = a.number("max", 32);
         switch (a.get("mode", "sync")) {
             case "sync":
-                return json(c.pull(q, expression, offset, max));
+                return json(a.has("sql") ? c.pull(q, MessageSelector.bySql(a.need("sql")), offset, max) : c.pull(q, expression, offset, max));
             case "block":
                 return json(c.pullBlockIfNotFound(q, expression, offset, max));
             case "async":

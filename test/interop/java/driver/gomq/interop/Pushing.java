@@ -6,10 +6,13 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragelyByCircle;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -51,7 +54,14 @@ final class Pushing {
             var model = c.getMessageModel();
             c.setMessageModel(Enum.valueOf(model.getDeclaringClass(), "BROADCASTING"));
         }
-        c.subscribe(a.need("topic"), a.get("expression", "*"));
+        if (a.get("strategy", "").equals("circle")) {
+            c.setAllocateMessageQueueStrategy(new AllocateMessageQueueAveragelyByCircle());
+        }
+        if (a.has("sql")) {
+            c.subscribe(a.need("topic"), MessageSelector.bySql(a.need("sql")));
+        } else {
+            c.subscribe(a.need("topic"), a.get("expression", "*"));
+        }
         if (a.flag("orderly")) {
             c.registerMessageListener((MessageListenerOrderly) (msgs, context) -> {
                 received(name, msgs);
@@ -65,7 +75,12 @@ final class Pushing {
                     ? ConsumeConcurrentlyStatus.RECONSUME_LATER : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
             });
         }
-        c.start();
+        try {
+            c.start();
+        } catch (MQClientException e) {
+            c.shutdown(); // a start that a broker refused leaves a client running
+            throw e;
+        }
         consumers.put(name, c);
         driver.started(name, () -> {
             consumers.remove(name);
