@@ -75,7 +75,7 @@ func background(t testing.TB) context.Context {
 // TestGoClient runs everything that needs no broker of its own against one.
 func TestGoClient(t *testing.T) {
 	t.Parallel()
-	ns, broker := harness.StartPair(t, harness.Config{})
+	ns, broker := harness.StartPair(t, harness.Config{Props: map[string]string{"enablePropertyFilter": "true"}})
 	w := &world{ns, broker}
 	// The subtests run in parallel inside a group, so that the servers live
 	// until all have ended.
@@ -83,7 +83,7 @@ func TestGoClient(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *world){
 			"SyncSend": syncSend, "AsyncSend": asyncSend, "OneWaySend": oneWaySend, "BatchSend": batchSend,
 			"PushConsumer": pushConsumer, "PullConsumer": pullConsumer, "PullFrom": pullFrom, "Rebalance": rebalance,
-			"Broadcast": broadcast, "Orderly": orderly, "Tags": tags, "AutoCreate": autoCreate, "Topics": topics, "Groups": groups,
+			"Broadcast": broadcast, "Orderly": orderly, "Tags": tags, "SQL92": sql92, "Differ": differ, "Codecs": codecs, "Properties": properties, "AutoCreate": autoCreate, "Topics": topics, "Groups": groups,
 			"Lookup": lookup, "LongPoll": longPoll, "VIPPort": vipPort, "OffsetsByTime": offsetsByTime,
 			"UnknownCode": unknownCode, "BinaryHeader": binaryHeader,
 			"RequestReply": requestReply, "AskConsumer": askConsumer, "SlowConsumer": slowConsumer, "AdminCodes": adminCodes,

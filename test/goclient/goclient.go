@@ -83,6 +83,12 @@ type Handler = func(context.Context, ...*primitive.MessageExt) (consumer.Consume
 // function shuts it down; so does the end of the test.
 func Push(t testing.TB, namesrv, group, topic, tags string, handle Handler, opts ...consumer.Option) (stop func()) {
 	t.Helper()
+	return PushBy(t, namesrv, group, topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags}, handle, opts...)
+}
+
+// PushBy is Push with any kind of expression.
+func PushBy(t testing.TB, namesrv, group, topic string, by consumer.MessageSelector, handle Handler, opts ...consumer.Option) (stop func()) {
+	t.Helper()
 	all := append([]consumer.Option{
 		consumer.WithNsResolver(primitive.NewPassthroughResolver(Servers(namesrv))),
 		consumer.WithGroupName(group),
@@ -93,7 +99,7 @@ func Push(t testing.TB, namesrv, group, topic, tags string, handle Handler, opts
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags}, handle); err != nil {
+	if err := c.Subscribe(topic, by, handle); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Start(); err != nil {
@@ -107,6 +113,12 @@ func Push(t testing.TB, namesrv, group, topic, tags string, handle Handler, opts
 // Pull starts a pull consumer.
 func Pull(t testing.TB, namesrv, group, topic string, opts ...consumer.Option) rocketmq.PullConsumer {
 	t.Helper()
+	return PullBy(t, namesrv, group, topic, consumer.MessageSelector{}, opts...)
+}
+
+// PullBy is Pull with an expression.
+func PullBy(t testing.TB, namesrv, group, topic string, by consumer.MessageSelector, opts ...consumer.Option) rocketmq.PullConsumer {
+	t.Helper()
 	all := append([]consumer.Option{
 		consumer.WithNsResolver(primitive.NewPassthroughResolver(Servers(namesrv))),
 		consumer.WithGroupName(group),
@@ -117,7 +129,7 @@ func Pull(t testing.TB, namesrv, group, topic string, opts ...consumer.Option) r
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Subscribe(topic, consumer.MessageSelector{}); err != nil {
+	if err := c.Subscribe(topic, by); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Start(); err != nil {

