@@ -22,3 +22,16 @@ func TestTortureKill(t *testing.T) {
 		})
 	}
 }
+
+// TestTortureLater goes on with delayed messages and transactions as
+// TestTortureKill does.
+func TestTortureLater(t *testing.T) {
+	harness.OnlyGomq(t)
+	for round := 0; !t.Failed(); round++ {
+		t.Run(fmt.Sprint("round", round), func(t *testing.T) {
+			for _, flush := range []string{"SYNC_FLUSH", "ASYNC_FLUSH"} {
+				t.Run(flush, func(t *testing.T) { t.Parallel(); later(t, flush, 60) })
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gomq/internal/failpoint"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 )
@@ -359,6 +360,7 @@ func (r *round) settle(opMost int64) error {
 	if r.rep.To == r.rep.From && opTo == r.opFrom && r.known() {
 		return nil
 	}
+	failpoint.Hit("afterCheck")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), settleWait)
 	defer cancel()
 	if err := r.d.log.Settle(ctx); err != nil {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"time"
 
+	"gomq/internal/failpoint"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 )
@@ -132,6 +133,7 @@ func (d *Desk) End(ctx context.Context, h *protocol.EndHeader) error {
 			return err
 		}
 		reached = message.Commit
+		failpoint.Hit("beforeOp")
 	}
 	if err := d.put(ctx, op(r.QueueOffset())); err != nil && reached == 0 {
 		return err

@@ -1,0 +1,195 @@
+//go:build faults
+
+package faults
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gomq/test/harness"
+	"gomq/test/raw"
+	"gomq/test/txn"
+)
+
+// laterLevels are eighteen delay levels that a test can wait for.
+const laterLevels = "1s 1s 1s 1s 1s 1s 2s 2s 2s 2s 2s 2s 3s 3s 3s 3s 3s 3s"
+
+// laterPoints are where transactions and delayed messages have something half
+// done: a committed message without its op record, half messages put back without
+// the progress, tables half written, messages delivered and not counted yet.
+var laterPoints = []string{"beforeOp", "afterCheck", "renameJSON", "afterAppend", "offsetCommit", "dispatch"}
+
+// TestT27DelayAndTransactions kills a broker at random and at fail points while
+// delayed messages of all levels and transactions of all outcomes are under way.
+// Every delayed message that was acknowledged comes, none before its time (I12);
+// what was committed is delivered, what was rolled back is not, and what nobody
+// ends is asked about and put aside (I13).
+func TestT27DelayAndTransactions(t *testing.T) {
+	harness.OnlyGomq(t)
+	for _, flush := range []string{"SYNC_FLUSH", "ASYNC_FLUSH"} {
+		t.Run(flush, func(t *testing.T) {
+			t.Parallel()
+			later(t, flush, len(laterPoints)+1)
+		})
+	}
+}
+
+func later(t *testing.T, flush string, cycles int) {
+	rng := harness.Rand(t)
+	broker := harness.StartBroker(t, "", harness.Config{Bin: harness.Build(t, "failpoints"), Props: map[string]string{
+		"flushDiskType": flush, "flushIntervalCommitLog": "50", "mappedFileSizeCommitLog": fmt.Sprint(1 << 20), "mappedFileSizeConsumeQueue": "20000",
+		"flushConsumerOffsetInterval": "300", "flushDelayOffsetInterval": "300", "messageDelayLevel": laterLevels,
+		"transactionTimeOut": "300", "transactionCheckInterval": "200", "transactionCheckMax": "12",
+		"maxHashSlotNum": "5000", "maxIndexNum": "20000",
+	}})
+	const workers = 2
+	c := dial(t, broker.Addr())
+	for _, topic := range []string{"Tx", "Delay"} {
+		if err := c.NewTopic(topic, workers); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := &txn.Load{Broker: broker.Addr(), Topic: "Tx", Group: "pg-t27"}
+	d := &delays{addr: broker.Addr()}
+	reached := map[string]int{}
+	for n := range cycles {
+		point := ""
+		if n < len(laterPoints) {
+			point = laterPoints[n]
+		}
+		if n > 0 || point != "" {
+			broker.Kill()
+			broker.Env = nil
+			if point != "" {
+				broker.Env = []string{fmt.Sprintf("GOMQ_FAILPOINTS=%s=%d", point, 1+rng.IntN(map[bool]int{true: 3, false: 30}[seldom(point)]))}
+			}
+			broker.Start()
+		}
+		broker.ExpectExit()
+		if !boot(t, broker) && point == "" {
+			t.Fatalf("cycle %d: the broker does not start\n%s", n, broker.Log())
+		}
+		var wg sync.WaitGroup
+		wg.Add(2)
+		go func() { defer wg.Done(); load.Run(t, workers, nil) }()
+		go func() { defer wg.Done(); d.send() }()
+		select {
+		case <-broker.Done():
+		case <-time.After(time.Duration(600+rng.IntN(400)) * time.Millisecond):
+		}
+		broker.Kill()
+		wg.Wait()
+		if point != "" && died(broker, point) {
+			reached[point]++
+		}
+		verify(t, broker)
+		if t.Failed() {
+			t.Fatalf("cycle %d (%s)\n%s", n, point, broker.Log())
+		}
+	}
+	broker.Env = nil
+	broker.Start()
+	if !boot(t, broker) {
+		t.Fatalf("the broker does not start\n%s", broker.Log())
+	}
+	load.Drain(t, 60*time.Second)
+	load.Judge(t, workers, true)
+	d.judge(t, cycles)
+	t.Logf("fail points reached: %v", reached)
+	for _, point := range laterPoints {
+		if reached[point] == 0 {
+			t.Errorf("the fail point %s was never reached", point)
+		}
+	}
+	if code := broker.Stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, broker.Log())
+	}
+	verify(t, broker)
+}
+
+// seldom says whether the place is passed only now and then, as the progress of
+// checks is written.
+func seldom(point string) bool {
+	return point == "afterCheck" || point == "offsetCommit" || rare(point)
+}
+
+// delays sends delayed messages, level after level.
+type delays struct {
+	addr  string
+	seq   int
+	acked map[string]int64 // by key: when it was begun, ms
+}
+
+func levelIn(seq int) (level int, d time.Duration) {
+	level = 1 + seq%18
+	d, err := time.ParseDuration(strings.Fields(laterLevels)[level-1])
+	if err != nil {
+		panic(err)
+	}
+	return level, d
+}
+
+// send sends until the connection fails.
+func (d *delays) send() {
+	c, err := raw.Dial(d.addr)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	if d.acked == nil {
+		d.acked = map[string]int64{}
+	}
+	for {
+		d.seq++
+		level, _ := levelIn(d.seq)
+		key := fmt.Sprint(d.seq)
+		begun := time.Now().UnixMilli()
+		if _, err := c.Send("pg-t27d", "Delay", d.seq%2, raw.Props("KEYS", key, "DELAY", fmt.Sprint(level)), []byte(key)); err != nil {
+			return
+		}
+		d.acked[key] = begun
+	}
+}
+
+// judge waits until everything has come and looks when.
+func (d *delays) judge(t testing.TB, kills int) {
+	t.Helper()
+	c := dial(t, d.addr)
+	seen := map[string]int{}
+	var all []*raw.Record
+	harness.Eventually(t, 60*time.Second, "all delayed messages", func() bool {
+		clear(seen)
+		all = all[:0]
+		for q := range 2 {
+			list, err := c.Sweep("Delay", q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, list...)
+		}
+		for _, r := range all {
+			seen[r.Keys()]++
+		}
+		for key := range d.acked {
+			if seen[key] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, r := range all {
+		var seq int
+		fmt.Sscan(r.Keys(), &seq)
+		level, wait := levelIn(seq)
+		if begun, ok := d.acked[r.Keys()]; ok && r.StoreTime < begun+wait.Milliseconds() {
+			t.Errorf("%s of level %d was delivered after %d ms", r.Keys(), level, r.StoreTime-begun)
+		}
+		if seen[r.Keys()] > 1+kills {
+			t.Errorf("%s was delivered %d times", r.Keys(), seen[r.Keys()])
+		}
+	}
+	t.Logf("%d delayed messages acknowledged, %d delivered, %d times", len(d.acked), len(seen), len(all))
+}
