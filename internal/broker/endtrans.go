@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,14 +29,19 @@ type transDesk struct {
 	desk   *trans.Desk
 	topics *meta.Topics
 	create *topicMaker
+	stats  *stats
 	save   func() error // of the progress
+	checks checkCounts
 }
+
+// checkCounts are what the rounds of checks have done with half messages.
+type checkCounts struct{ asked, unasked, immune, aside atomic.Int64 }
 
 func newTransDesk(live *config.Live[Options], log *zap.Logger, topics *meta.Topics, offsets *meta.Offsets, producers *clients.Producers[*remoting.Conn], in *inner, now func() time.Time) *transDesk {
 	ask := func(group string, h *protocol.CheckHeader, body []byte) bool {
 		return askProducer(log, producers, group, h, body)
 	}
-	return &transDesk{live: live, log: log, topics: topics, create: in.create, save: offsets.Save,
+	return &transDesk{live: live, log: log, topics: topics, create: in.create, stats: in.send.stats, save: offsets.Save,
 		desk: trans.New(transLog{store: in.send.store, inner: in}, offsets, ask, now)}
 }
 
@@ -54,10 +60,13 @@ func (s *transDesk) end(c *remoting.Call) (remoting.Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), endWait)
 	defer cancel()
-	err := s.desk.End(ctx, &h)
+	done, err := s.desk.End(ctx, &h)
 	if err != nil {
-		s.log.Warn("a transaction was not ended", zap.ByteString("group", h.Group), zap.Int64("half", h.HalfOffset), zap.Int64("offset", h.LogOffset),
+		s.log.Debug("a transaction was not ended", zap.ByteString("group", h.Group), zap.Int64("half", h.HalfOffset), zap.Int64("offset", h.LogOffset),
 			zap.Int32("outcome", h.Outcome), zap.Bool("asked", h.FromCheck), zap.Stringer("peer", c.Conn.Remote()), zap.Error(err))
+	}
+	if done.Outcome != 0 && s.topics.Get([]byte(done.Topic)) != nil {
+		s.stats.topic(done.Topic).ended(done)
 	}
 	return remoting.Response{}, s.endError(err)
 }
@@ -113,6 +122,10 @@ func (s *transDesk) check(ctx context.Context) error {
 		}
 	}
 	r, err := s.desk.Check(ctx, trans.Limits{TimeOut: o.TransactionTimeOut, Most: o.TransactionCheckMax, Reserved: o.FileReservedTime})
+	s.checks.asked.Add(int64(r.Asked))
+	s.checks.unasked.Add(int64(r.Unasked))
+	s.checks.immune.Add(int64(r.Immune))
+	s.checks.aside.Add(int64(r.Aside))
 	for _, p := range r.Problems {
 		s.log.Error("a half message", zap.Error(p))
 	}

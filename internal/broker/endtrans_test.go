@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"gomq/internal/broker/trans"
 	"gomq/internal/client"
 	"gomq/internal/message"
@@ -342,6 +344,13 @@ func TestCheckBack(t *testing.T) {
 	if string(m.Topic()) != "T" || m.QueueID() != 1 || string(m.Body()) != "a" || prop(m, "TRANSACTION_CHECK_TIMES") != "1" || prop(m, "KEYS") != "k" || m.Offset() != first.LogOffset {
 		t.Errorf("asked about %q", m)
 	}
+	value := r.metrics()
+	for name, want := range map[string]float64{"gomq_transactions_open": 2, "gomq_transaction_checks_total result=asked": 2, "gomq_transaction_checks_total result=aside": 0,
+		"rocketmq_commit_messages_total topic=T": 1, "rocketmq_rollback_messages_total topic=T": 0, "rocketmq_finish_message_latency topic=T": 1} {
+		if got, ok := value[name]; !ok || got != want {
+			t.Errorf("%s is %v (%v), want %v", name, got, ok, want)
+		}
+	}
 	// The answer names the copy; a late one the first half message.
 	if err := r.end(tx{first.HalfOffset, first.LogOffset}, message.Commit, func(h *protocol.EndHeader) { h.FromCheck = true }); err != nil {
 		t.Error(err)
@@ -440,4 +449,25 @@ func TestDelayedTransaction(t *testing.T) {
 	p := r.producer("p", "PG")
 	r.check()
 	p.quiet(t)
+}
+
+// A slave ends no transactions and asks nobody.
+func TestTransactionsOnSlave(t *testing.T) {
+	o := DefaultOptions()
+	o.BrokerRole = Slave
+	s := &transDesk{live: NewLive(o), log: zap.NewNop()}
+	for _, c := range []struct {
+		h   protocol.Header
+		ask func(*remoting.Call) (remoting.Response, error)
+	}{{&protocol.EndHeader{Group: []byte("PG"), Outcome: int32(message.Commit)}, s.end}, {&protocol.ResumeHeader{MsgID: strings.Repeat("0", 32)}, s.resume}} {
+		var call remoting.Call
+		if err := call.Req.Parse(protocol.NewRequest(protocol.EndTransaction, c.h, nil).AppendTo(nil)[4:]); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.ask(&call)
+		refusal(t, "on a slave", err, protocol.SlaveNotAvailable, "this broker is a slave")
+	}
+	if err := s.check(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

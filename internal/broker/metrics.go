@@ -3,6 +3,7 @@ package broker
 import (
 	"net"
 	"strings"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -50,6 +51,11 @@ var metricLabels = []struct {
 	{"rocketmq_topic_create_execution_time", "Milliseconds that the creation or the change of a topic took.", []string{"invocation_status", "is_system"}},
 	{"rocketmq_consumer_group_create_execution_time", "Milliseconds that the creation or the change of a group by request took.", []string{"invocation_status", "is_system"}},
 	{"rocketmq_send_to_dlq_messages_total", "Messages that became dead letters of the group, by the topic they were first sent to.", []string{"consumer_group", "topic", "is_system"}},
+	{"rocketmq_commit_messages_total", "Transactions committed, by the topic of their messages.", []string{"topic"}},
+	{"rocketmq_rollback_messages_total", "Transactions rolled back, by the topic of their messages.", []string{"topic"}},
+	{"rocketmq_finish_message_latency", "Milliseconds from a half message to the end of its transaction.", []string{"topic"}},
+	{"gomq_transactions_open", "Half messages that the checks have not passed yet; some may have ended.", nil},
+	{"gomq_transaction_checks_total", "Half messages that a round of checks found open: asked, unasked (no producer connected), immune, aside (asked too often).", []string{"result"}},
 	{"gomq_delay_waiting_messages", "Delayed messages that are not delivered yet, by level.", []string{"level"}},
 	{"gomq_delay_overdue_seconds", "How long the next message of the level has been due; 0 when it is not.", []string{"level"}},
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
@@ -116,6 +122,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge("gomq_delay_waiting_messages", float64(max-next), num(int64(level)))
 		gauge("gomq_delay_overdue_seconds", b.delays.overdue(level).Seconds(), num(int64(level)))
 	})
+	gauge("gomq_transactions_open", float64(b.trans.desk.Open()))
+	for result, n := range map[string]*atomic.Int64{"asked": &b.trans.checks.asked, "unasked": &b.trans.checks.unasked, "immune": &b.trans.checks.immune, "aside": &b.trans.checks.aside} {
+		ch <- prometheus.MustNewConstMetric(c.desc["gomq_transaction_checks_total"], prometheus.CounterValue, float64(n.Load()), result)
+	}
 	c.traffic(ch)
 	c.connections(gauge)
 	c.lag(gauge)
@@ -202,6 +212,7 @@ func (c *collector) traffic(ch chan<- prometheus.Metric) {
 			}
 			ch <- prometheus.MustNewConstHistogram(c.desc["rocketmq_message_size"], all, float64(t.in.bytes.Load()), buckets, topic, "normal", system)
 		}
+		c.transactions(ch, topic, &t.tx)
 		for group, g := range t.groups {
 			counter("rocketmq_messages_out_total", g.out.n.Load(), topic, group, system, isRetry(topic))
 			if n := g.dead.Load(); n > 0 {
@@ -210,6 +221,24 @@ func (c *collector) traffic(ch chan<- prometheus.Metric) {
 			counter("rocketmq_throughput_out_total", g.out.bytes.Load(), topic, group, system, isRetry(topic))
 		}
 	}
+}
+
+// transactions gives the counters of a topic's transactions, if it had any.
+func (c *collector) transactions(ch chan<- prometheus.Metric, topic string, t *txStats) {
+	committed, rolledBack := t.committed.Load(), t.rolledBack.Load()
+	if committed+rolledBack == 0 {
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(c.desc["rocketmq_commit_messages_total"], prometheus.CounterValue, float64(committed), topic)
+	ch <- prometheus.MustNewConstMetric(c.desc["rocketmq_rollback_messages_total"], prometheus.CounterValue, float64(rolledBack), topic)
+	buckets, all := map[float64]uint64{}, uint64(0)
+	for i := range t.took {
+		all += uint64(t.took[i].Load())
+		if i < len(finishBounds) {
+			buckets[float64(finishBounds[i].Milliseconds())] = all
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(c.desc["rocketmq_finish_message_latency"], all, float64(t.tookAll.Load()), buckets, topic)
 }
 
 // connections counts the connected clients by what they are.

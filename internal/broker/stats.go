@@ -52,6 +52,7 @@ type topicStats struct {
 	past   history
 	sizes  [len(sizeBounds) + 1]atomic.Int64
 	groups map[string]*groupStats // guarded by stats.mu
+	tx     txStats
 }
 
 // groupStats is what a group has pulled of one topic.

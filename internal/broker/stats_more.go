@@ -4,6 +4,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"gomq/internal/broker/trans"
+	"gomq/internal/message"
 )
 
 // reached is how far a group has pulled the queues of a topic since the broker
@@ -126,4 +129,29 @@ func (c *creations) each(f func(creation, spread)) {
 	for k, t := range c.times {
 		f(k, *t)
 	}
+}
+
+// finishBounds are those of rocketmq_finish_message_latency.
+var finishBounds = [...]time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+
+// txStats are the transactions of a topic that were ended.
+type txStats struct {
+	committed, rolledBack atomic.Int64
+	took                  [len(finishBounds) + 1]atomic.Int64
+	tookAll               atomic.Int64 // ms
+}
+
+// ended takes note of a transaction.
+func (t *topicStats) ended(e trans.Ended) {
+	if e.Outcome == message.Commit {
+		t.tx.committed.Add(1)
+	} else {
+		t.tx.rolledBack.Add(1)
+	}
+	i := 0
+	for i < len(finishBounds) && e.Took > finishBounds[i] {
+		i++
+	}
+	t.tx.took[i].Add(1)
+	t.tx.tookAll.Add(e.Took.Milliseconds())
 }

@@ -361,7 +361,7 @@ func TestEndsAtATime(t *testing.T) {
 				if i == 0 {
 					outcome = message.Rollback
 				}
-				err := desk.End(context.Background(), &protocol.EndHeader{Group: []byte("PG"), HalfOffset: p.half, LogOffset: p.log, Outcome: int32(outcome)})
+				_, err := desk.End(context.Background(), &protocol.EndHeader{Group: []byte("PG"), HalfOffset: p.half, LogOffset: p.log, Outcome: int32(outcome)})
 				if err != nil && !errors.Is(err, ErrUnderWay) && !errors.Is(err, ErrCommitted) && !errors.Is(err, ErrRolledBack) {
 					t.Error(err)
 				}

@@ -228,7 +228,7 @@ func (w *world) begin(outcome message.SysFlag, immune time.Duration) *plan {
 
 // end is the producer's word about the half message at half.
 func (w *world) end(p *plan, half, log int64, outcome message.SysFlag, check bool) {
-	err := w.desk.End(context.Background(), &protocol.EndHeader{Group: []byte("PG"), HalfOffset: half, LogOffset: log, Outcome: int32(outcome), FromCheck: check})
+	_, err := w.desk.End(context.Background(), &protocol.EndHeader{Group: []byte("PG"), HalfOffset: half, LogOffset: log, Outcome: int32(outcome), FromCheck: check})
 	switch {
 	case err == nil && outcome != 0:
 		p.answered++

@@ -101,6 +101,13 @@ var (
 	ErrRolledBack = errors.New("the transaction has been rolled back before")
 )
 
+// Ended is what End has done.
+type Ended struct {
+	Topic   string          // where the message was bound
+	Outcome message.SysFlag // Commit or Rollback; 0: nothing, it had been done before or was not asked for
+	Took    time.Duration   // since the half message was stored
+}
+
 // End does what an END_TRANSACTION asks for. A committed message can be pulled
 // when it returns without an error, and its op record comes behind it in the log:
 // whatever happens between the two, the message is delivered, perhaps twice
@@ -109,18 +116,18 @@ var (
 // remembers it, and the other outcome is refused then.
 //
 // Errors: those above, or why the store did not take a record.
-func (d *Desk) End(ctx context.Context, h *protocol.EndHeader) error {
+func (d *Desk) End(ctx context.Context, h *protocol.EndHeader) (Ended, error) {
 	outcome := message.SysFlag(h.Outcome)
 	if outcome != message.Commit && outcome != message.Rollback {
-		return nil
+		return Ended{}, nil
 	}
 	r, err := d.half(h)
 	if err != nil {
-		return err
+		return Ended{}, err
 	}
 	root := d.ends.rootOf(r)
 	if done, err := d.ends.begin(root, outcome); done || err != nil {
-		return err
+		return Ended{}, err
 	}
 	reached := message.SysFlag(0)
 	defer func() { d.ends.end(root, reached) }()
@@ -130,18 +137,26 @@ func (d *Desk) End(ctx context.Context, h *protocol.EndHeader) error {
 			err = d.put(ctx, m)
 		}
 		if err != nil {
-			return err
+			return Ended{}, err
 		}
 		reached = message.Commit
 		failpoint.Hit("beforeOp")
 	}
 	if err := d.put(ctx, op(r.QueueOffset())); err != nil && reached == 0 {
-		return err
+		return Ended{}, err
 	}
 	// Without its op record a committed message stays ended for as long as this
 	// desk remembers; then its producer is asked again.
 	reached = outcome
-	return nil
+	topic, _ := message.Prop(r.Props(), message.PropRealTopic)
+	return Ended{Topic: string(topic), Outcome: outcome, Took: d.now().Sub(time.UnixMilli(r.StoreTime()))}, nil
+}
+
+// Open is how many half messages lie behind the progress of the checks. Some of
+// them have been ended and not been passed yet.
+func (d *Desk) Open() int64 {
+	least, most := d.log.Span(message.TopicHalf)
+	return most - d.at(halfTopic, least, most)
 }
 
 // half reads the half message that h names, and compares.
