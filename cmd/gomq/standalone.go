@@ -114,11 +114,11 @@ func (f *standaloneFlags) run(c *cobra.Command) error {
 	if p.http, err = p.serveHTTP(httpOptions{o.HTTPHost, o.HTTPPort, o.HTTPPortConfigured}); err != nil {
 		return &exit{exitException, whyNot(err, brokerPorts(&o), f.data, "--data")}
 	}
-	ns, err := p.startNamesrv(n, prometheus.WrapRegistererWith(prometheus.Labels{"role": "namesrv"}, p.registry))
+	ns, err := p.startNamesrv(n, prometheus.WrapRegistererWith(prometheus.Labels{"part": "namesrv"}, p.registry))
 	if err != nil {
 		return err
 	}
-	b, err := p.startBroker(o, prometheus.WrapRegistererWith(prometheus.Labels{"role": "broker"}, p.registry))
+	b, err := p.startBroker(o, prometheus.WrapRegistererWith(prometheus.Labels{"part": "broker"}, p.registry))
 	if err != nil {
 		return p.withStop(err, ns)
 	}
