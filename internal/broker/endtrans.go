@@ -182,7 +182,7 @@ func (l transLog) Put(ctx context.Context, msgs ...message.Message) ([]trans.Pla
 		list[i].Message = m
 		if m.SysFlag&message.TxMask == message.Commit {
 			v, _ := message.Prop(m.Props, message.PropDelay)
-			list[i].Level = delay.Level(v) // it waits from now on
+			list[i].Level, _ = delay.Level(v) // it waits from now on
 		}
 		if string(m.Topic) == message.TopicCheckMax {
 			c := lazyTopic(message.TopicCheckMax)

@@ -256,6 +256,9 @@ func (s *sender) putOne(w *outgoing, st *staged, m *message.Message, o *Options,
 	w.props, seen = storedProps(w.props[:0], w.header.Props, o.BrokerClusterName)
 	m.Props = w.props
 	st.wait = !seen.dontWait
+	if seen.noLevel {
+		return refuse(protocol.SystemError, "the property %s is no number of a delay level; the message was not stored", message.PropDelay)
+	}
 	q, err := s.transact(w, st.q, m, seen, dead, o)
 	if err != nil {
 		return err
@@ -306,7 +309,7 @@ func (s *sender) putBatch(w *outgoing, q *store.Queue, m *message.Message, o *Op
 	if seen.tx {
 		return 0, false, refuse(protocol.MessageIllegal, "%s (%s)", illegalText(o), errTxBatch)
 	}
-	if seen.level > 0 {
+	if seen.level > 0 || seen.noLevel {
 		return 0, false, refuse(protocol.MessageIllegal, "%s (a batch cannot be delayed)", illegalText(o))
 	}
 	w.batch.BeginGroup()
@@ -414,6 +417,7 @@ func permText(perm int32) string {
 type propsSeen struct {
 	dontWait bool // WAIT=false
 	level    int  // of the delay that is asked for, 0 = none
+	noLevel  bool // DELAY is no number
 	tx       bool
 }
 
@@ -423,7 +427,8 @@ func (p *propsSeen) look(name, value []byte) {
 	case message.PropWait:
 		p.dontWait = string(value) == "false"
 	case message.PropDelay:
-		p.level = delay.Level(value)
+		level, ok := delay.Level(value)
+		p.level, p.noLevel = level, !ok
 	case message.PropTransaction:
 		p.tx = strings.EqualFold(string(value), "true")
 	}

@@ -161,6 +161,7 @@ func TestSendRefusals(t *testing.T) {
 		{"no template", func(h *protocol.SendHeader) { h.Topic, h.DefaultTopic = []byte("N"), []byte("T") }, "x", 17, "topic[N] not exist, apply first please!\nSee http"},
 		{"body", func(h *protocol.SendHeader) {}, strings.Repeat("x", 10_001), 13, "msg body length limit 10000B"},
 		{"properties", func(h *protocol.SendHeader) { h.Props = message.AppendProp(nil, "a", strings.Repeat("x", 32800)) }, "x", 13, "32767"},
+		{"delay", func(h *protocol.SendHeader) { h.Props = message.AppendProp(nil, "DELAY", "3x") }, "x", 1, "DELAY is no number"},
 		{"prepared without its property", func(h *protocol.SendHeader) { h.SysFlag = 4 }, "x", 13, "TRAN_MSG is missing"},
 		{"batch of a transaction", func(h *protocol.SendHeader) { h.SysFlag, h.Batch = 4, true }, "x", 13, "transaction"},
 		{"batch with the property of one", func(h *protocol.SendHeader) { h.Props, h.Batch = message.AppendProp(nil, "TRAN_MSG", "true"), true }, "x", 13, "transaction"},

@@ -45,6 +45,9 @@ type message struct {
 	StoreTimestamp int64             `json:"storeTimestamp"`
 	BornHost       string            `json:"bornHost"`
 	StoreHost      string            `json:"storeHost"`
+
+	arrived time.Time
+	nth     int // of all that the client program received
 }
 
 // queue names a queue as clients do.
@@ -80,6 +83,7 @@ type driver struct {
 	nextID  int
 	waiting map[int]chan json.RawMessage
 	seen    map[string][]message // by consumer
+	events  int                  // messages of all of them
 	changed chan struct{}        // closed and replaced whenever seen grows
 	ready   chan json.RawMessage
 	ended   chan struct{}
@@ -171,6 +175,8 @@ func (d *driver) read(stdout io.Reader) {
 		case head.Event == "message":
 			var m message
 			if err := json.Unmarshal(line, &m); err == nil {
+				m.arrived, m.nth = time.Now(), d.events
+				d.events++
 				d.seen[m.Consumer] = append(d.seen[m.Consumer], m)
 				close(d.changed)
 				d.changed = make(chan struct{})

@@ -38,6 +38,8 @@ var together = []scenario{
 	{"Broadcast", broadcast},
 	{"Continued", continued},
 	{"Orderly", orderly},
+	{"OrderlyJoined", orderlyJoined},
+	{"OrderlyStuck", orderlyStuck},
 	{"Retried", retried},
 	{"FromWhereYoung", fromWhereYoung},
 	{"Pull", pull4},
@@ -51,7 +53,7 @@ var together = []scenario{
 // TestJava runs every scenario with every client version and both header forms.
 func TestJava(t *testing.T) {
 	needJava(t)
-	c := startCluster(t, map[string]string{"enablePropertyFilter": "true"})
+	c := startCluster(t, map[string]string{"enablePropertyFilter": "true", "messageDelayLevel": "1s 1s 1s 1s"}) // retries need not take long here
 	var ran, all atomic.Int64
 	for _, version := range clientVersions {
 		for _, headers := range []string{"JSON", "ROCKETMQ"} {
@@ -89,7 +91,7 @@ var (
 		"VIEW_MESSAGE_BY_ID", "QUERY_CONSUMER_OFFSET", "UPDATE_CONSUMER_OFFSET", "UPDATE_AND_CREATE_TOPIC",
 		"SEARCH_OFFSET_BY_TIMESTAMP", "GET_MAX_OFFSET", "GET_MIN_OFFSET", "GET_EARLIEST_MSG_STORETIME", "HEART_BEAT",
 		"UNREGISTER_CLIENT", "GET_CONSUMER_LIST_BY_GROUP", "GET_TOPIC_STATS_INFO", "GET_CONSUMER_CONNECTION_LIST",
-		"GET_CONSUME_STATS", "GET_TOPIC_CONFIG", "CHECK_CLIENT_CONFIG", "LOCK_BATCH_MQ", "UNLOCK_BATCH_MQ"}
+		"GET_CONSUME_STATS", "GET_TOPIC_CONFIG", "CHECK_CLIENT_CONFIG", "LOCK_BATCH_MQ", "UNLOCK_BATCH_MQ", "CONSUMER_SEND_MSG_BACK"}
 	namesrvCodes = []string{"REGISTER_BROKER", "GET_ROUTEINFO_BY_TOPIC", "GET_BROKER_CLUSTER_INFO", "GET_ALL_TOPIC_LIST_FROM_NAMESERVER"}
 )
 

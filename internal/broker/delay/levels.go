@@ -54,14 +54,14 @@ func (l Levels) Of(level int) time.Duration {
 	return l[min(level, len(l))-1]
 }
 
-// Level is the level that the value of a DELAY property asks for; 0, no delay, for
-// what is no number (behaviour.md 4.5).
-func Level(value []byte) int {
+// Level is the level that the value of a DELAY property asks for; 0 is no delay. ok
+// is false, and the level 0, for what is no number.
+func Level(value []byte) (level int, ok bool) {
 	n, err := strconv.ParseInt(string(value), 10, 32)
-	if err != nil || n < 0 {
-		return 0
+	if err != nil {
+		return 0, false
 	}
-	return int(n)
+	return max(0, int(n)), true
 }
 
 // Due is the code that the queue entry of a delayed record carries: when it is to
@@ -70,7 +70,7 @@ func Level(value []byte) int {
 // original, and is due at once.
 func (l Levels) Due(r message.Record) int64 {
 	value, _ := message.Prop(r.Props(), message.PropDelay)
-	if level := Level(value); level > 0 && len(l) > 0 {
+	if level, ok := Level(value); ok && level > 0 && len(l) > 0 {
 		return r.StoreTime() + l.Of(level).Milliseconds()
 	}
 	return message.TagsCode(r.Props())
@@ -94,7 +94,8 @@ var scheduleTopic = []byte(message.TopicSchedule)
 
 func value(p *message.PropSet, name string) int {
 	v, _ := p.Get(name)
-	return Level(v)
+	level, _ := Level(v)
+	return level
 }
 
 // QueueOf is the queue of the schedule topic in which a level's messages wait.

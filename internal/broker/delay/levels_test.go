@@ -29,9 +29,9 @@ func TestParseLevels(t *testing.T) {
 }
 
 func TestLevel(t *testing.T) {
-	for value, want := range map[string]int{"3": 3, "+3": 3, "03": 3, "0": 0, "-1": 0, "": 0, "x": 0, "3 ": 0, "2147483647": 2147483647, "2147483648": 0} {
-		if got := Level([]byte(value)); got != want {
-			t.Errorf("%q is level %d, want %d", value, got, want)
+	for value, want := range map[string]int{"3": 3, "+3": 3, "03": 3, "0": 0, "-1": 0, "": -1, "x": -1, "3 ": -1, "2147483647": 2147483647, "2147483648": -1} {
+		if got, ok := Level([]byte(value)); ok && got != want || ok != (want >= 0) {
+			t.Errorf("%q is level %d %v, want %d", value, got, ok, want)
 		}
 	}
 }

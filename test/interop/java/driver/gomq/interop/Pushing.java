@@ -49,6 +49,9 @@ final class Pushing {
         if (a.has("timestamp")) {
             c.setConsumeTimestamp(a.need("timestamp"));
         }
+        if (a.has("maxReconsume")) {
+            c.setMaxReconsumeTimes(a.number("maxReconsume", -1));
+        }
         if (a.flag("broadcast")) {
             // The type lives in another package in 5.x; var lets one source serve both.
             var model = c.getMessageModel();
@@ -63,8 +66,17 @@ final class Pushing {
             c.subscribe(a.need("topic"), a.get("expression", "*"));
         }
         if (a.flag("orderly")) {
+            // The messages that say "stuck" hold up their queue so many times.
+            int suspensions = a.number("suspensions", 0);
+            Map<String, Integer> tried = new ConcurrentHashMap<>();
+            c.setConsumeMessageBatchMaxSize(1);
             c.registerMessageListener((MessageListenerOrderly) (msgs, context) -> {
                 received(name, msgs);
+                MessageExt m = msgs.get(0);
+                if ("stuck".equals(m.getTags()) && tried.merge(m.getMsgId(), 1, Integer::sum) <= suspensions) {
+                    context.setSuspendCurrentQueueTimeMillis(100);
+                    return ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT;
+                }
                 return ConsumeOrderlyStatus.SUCCESS;
             });
         } else {
