@@ -190,7 +190,7 @@ func (l transLog) Put(ctx context.Context, msgs ...message.Message) ([]trans.Pla
 		}
 		if m.SysFlag&message.TxMask == message.Commit {
 			wish, _ := message.Prop(m.Props, message.PropDelay)
-			list[i].Level = delay.Level(wish)
+			list[i].Level, _ = delay.Level(wish)
 		}
 	}
 	placed, err := l.inner.put(ctx, list)
