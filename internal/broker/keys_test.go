@@ -125,11 +125,11 @@ func TestRefused(t *testing.T) {
 // What is not there yet and breaks no promise is a warning; what has no effect
 // is a note; a misspelling names the nearest key.
 func TestWarned(t *testing.T) {
-	_, problems, err := load(t, "enablePropertyFilter=true\nwarmMapedFileEnable=true\nflushDiskTyp=ASYNC_FLUSH\nclientWorkerThreads=4\ndiskMaxUsedSpaceRatio=99\ncheckTransactionMessageEnable=false\n")
+	_, problems, err := load(t, "disableConsumeIfConsumerReadSlowly=true\nwarmMapedFileEnable=true\nflushDiskTyp=ASYNC_FLUSH\nclientWorkerThreads=4\ndiskMaxUsedSpaceRatio=99\ncheckTransactionMessageEnable=false\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := lines(problems, config.Warning), []string{"1 enablePropertyFilter", "3 flushDiskTyp", "5 diskMaxUsedSpaceRatio"}; !slices.Equal(got, want) {
+	if got, want := lines(problems, config.Warning), []string{"1 disableConsumeIfConsumerReadSlowly", "3 flushDiskTyp", "5 diskMaxUsedSpaceRatio"}; !slices.Equal(got, want) {
 		t.Errorf("warnings %q, want %q", got, want)
 	}
 	if got, want := lines(problems, config.Note), []string{"2 warmMapedFileEnable", "6 checkTransactionMessageEnable"}; !slices.Equal(got, want) {

@@ -253,7 +253,7 @@ func (s *sender) queue(w *outgoing, topic *protocol.TopicConfig, id int32) *stor
 
 func (s *sender) putOne(w *outgoing, st *staged, m *message.Message, o *Options, dead bool) error {
 	var seen propsSeen
-	w.props, seen = storedProps(w.props[:0], w.header.Props, o.BrokerClusterName)
+	w.props, seen = storedProps(w.props[:0], w.header.Props, &w.edit, o.BrokerClusterName)
 	m.Props = w.props
 	st.wait = !seen.dontWait
 	if seen.noLevel {
@@ -276,7 +276,7 @@ func (s *sender) putOne(w *outgoing, st *staged, m *message.Message, o *Options,
 // when it changes some: WAIT, which it takes out and puts back, is stored then.
 func (s *sender) editable(w *outgoing, o *Options) {
 	w.edit.Parse(w.header.Props)
-	w.edit.Set(message.PropCluster, []byte(o.BrokerClusterName))
+	w.edit.SetString(message.PropCluster, o.BrokerClusterName)
 	if wait, ok := w.edit.Get(message.PropWait); ok {
 		w.edit.Delete(message.PropWait)
 		w.edit.Set(message.PropWait, wait)
@@ -305,7 +305,7 @@ func (s *sender) putBatch(w *outgoing, q *store.Queue, m *message.Message, o *Op
 		return 0, false, tooLarge(len(body), o)
 	}
 	var seen propsSeen
-	w.outer, seen = batchProps(w.outer[:0], w.header.Props, o.BrokerClusterName)
+	w.outer, seen = batchProps(w.outer[:0], w.header.Props, &w.edit, o.BrokerClusterName)
 	if seen.tx {
 		return 0, false, refuse(protocol.MessageIllegal, "%s (%s)", illegalText(o), errTxBatch)
 	}
@@ -434,54 +434,25 @@ func (p *propsSeen) look(name, value []byte) {
 	}
 }
 
-// storedProps copies a client's property text as the broker stores it: items
-// without a name or a value and WAIT are dropped, CLUSTER is appended, no
-// separator at the end (store.md section 7; order as the client's).
-func storedProps(dst, src []byte, cluster string) ([]byte, propsSeen) {
+// storedProps rewrites a client's property text as the broker stores it: items
+// without a name or a value and WAIT are dropped, CLUSTER is added, in the order
+// of the original (store.md section 7). p is left with what was written.
+func storedProps(dst, src []byte, p *message.PropSet, cluster string) ([]byte, propsSeen) {
 	var seen propsSeen
-	start := len(dst)
-	run := 0 // src[run:at] is items that stay, with their separators, not yet copied
-	for at := 0; at < len(src); {
-		end, next := len(src), len(src)
-		if i := bytes.IndexByte(src[at:], 2); i >= 0 {
-			end, next = at+i, at+i+1
-		}
-		if !seen.stays(src[at:end]) {
-			dst = append(dst, src[run:at]...)
-			run = next
-		}
-		at = next
-	}
-	dst = append(dst, src[run:]...)
-	if n := len(dst); n > start && dst[n-1] != 2 {
-		dst = append(dst, 2)
-	}
-	return append(append(append(dst, message.PropCluster...), 1), cluster...), seen
+	p.Parse(src)
+	p.Each(seen.look)
+	p.SetString(message.PropCluster, cluster)
+	p.Delete(message.PropWait)
+	return p.AppendTo(dst), seen
 }
 
-// stays looks at one item of a property text and says whether it is stored.
-func (p *propsSeen) stays(item []byte) bool {
-	i := bytes.IndexByte(item, 1)
-	if i <= 0 || i == len(item)-1 {
-		return false
-	}
-	name := item[:i]
-	p.look(name, item[i+1:])
-	return string(name) != message.PropWait && string(name) != message.PropCluster
-}
-
-// batchProps is the text behind the properties of each message of a batch:
-// CLUSTER and what the request itself carries, WAIT included (store.md section
-// 7, CommitLog of 4.9.8).
-func batchProps(dst, src []byte, cluster string) ([]byte, propsSeen) {
+// batchProps is the text behind the properties of each message of a batch: what
+// the request itself carries, WAIT included, and CLUSTER (store.md section 7,
+// CommitLog of 4.9.8).
+func batchProps(dst, src []byte, p *message.PropSet, cluster string) ([]byte, propsSeen) {
 	var seen propsSeen
-	dst = append(append(append(dst, message.PropCluster...), 1), cluster...)
-	message.EachProp(src, func(name, value []byte) bool {
-		seen.look(name, value)
-		if string(name) != message.PropCluster {
-			dst = append(append(append(append(dst, 2), name...), 1), value...)
-		}
-		return true
-	})
-	return dst, seen
+	p.Parse(src)
+	p.Each(seen.look)
+	p.SetString(message.PropCluster, cluster)
+	return p.AppendTo(dst), seen
 }

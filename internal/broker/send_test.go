@@ -37,7 +37,7 @@ func TestSendAndPull(t *testing.T) {
 		if string(m.Body()) != "hello" || string(m.Topic()) != "T" || m.QueueID() != 1 {
 			t.Errorf("message %q of %s/%d", m.Body(), m.Topic(), m.QueueID())
 		}
-		if got, want := string(m.Props()), "KEYS\x01k1\x02TAGS\x01TagA\x02UNIQ_KEY\x01U1\x02CLUSTER\x01DefaultCluster"; got != want {
+		if got, want := string(m.Props()), "KEYS\x01k1\x02UNIQ_KEY\x01U1\x02CLUSTER\x01DefaultCluster\x02TAGS\x01TagA"; got != want {
 			t.Errorf("properties %q, want %q", got, want)
 		}
 		if v, err := r.c.View(t.Context(), r.addr, offset); err != nil || string(v.Body()) != "hello" {

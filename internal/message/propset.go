@@ -2,9 +2,9 @@ package message
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 	"strconv"
+	"unsafe"
 )
 
 // PropSet is a property text taken apart to be changed. A name comes once, of one
@@ -16,16 +16,15 @@ import (
 // The zero PropSet is empty. It is reused from message to message and belongs to
 // one goroutine; names and values are borrowed.
 type PropSet struct {
-	items   []propItem
-	buckets uint32 // of the HashMap: it grows and never shrinks
-	seq     int32  // of the last item put
-	num     []byte // the digits of SetInt
+	items   []propItem // in the order in which they were put
+	buckets uint32     // of the HashMap: it grows and never shrinks
+	keys    []uint64   // of AppendTo
+	num     []byte     // the digits of SetInt
 }
 
 type propItem struct {
 	name, value []byte
 	spread      uint32 // the hash of the name as HashMap uses it
-	seq         int32  // when it was put
 }
 
 // leastBuckets is what a HashMap starts with.
@@ -33,26 +32,56 @@ const leastBuckets = 16
 
 // Parse makes s the properties of a text, read as EachProp reads it.
 func (s *PropSet) Parse(text []byte) {
-	s.items, s.buckets, s.seq, s.num = s.items[:0], leastBuckets, 0, s.num[:0]
-	EachProp(text, func(name, value []byte) bool {
-		s.seq++
-		s.items = append(s.items, propItem{name, value, spread(name), s.seq})
-		return true
-	})
-	slices.SortFunc(s.items, func(a, b propItem) int {
-		return cmp.Or(cmp.Compare(a.spread, b.spread), bytes.Compare(a.name, b.name), cmp.Compare(a.seq, b.seq))
-	})
-	n := 0
-	for _, x := range s.items {
-		if n > 0 && bytes.Equal(s.items[n-1].name, x.name) {
-			s.items[n-1].value = x.value // at the place of the first, as HashMap.put does
+	s.items, s.buckets, s.num = s.items[:0], leastBuckets, s.num[:0]
+	var index map[string]int // when there are too many to look at each
+	for len(text) > 0 {
+		item := text
+		if i := bytes.IndexByte(text, propEnd); i >= 0 {
+			item, text = text[:i], text[i+1:]
+		} else {
+			text = nil
+		}
+		i := bytes.IndexByte(item, nameEnd)
+		if i <= 0 || i == len(item)-1 {
 			continue
 		}
-		s.items[n] = x
-		n++
+		name := item[:i]
+		h := spread(name)
+		const many = 128
+		at := -1
+		switch {
+		case len(s.items) < many:
+			at = s.same(name, h)
+		case index == nil:
+			index = make(map[string]int, 2*many)
+			for k := range s.items {
+				index[string(s.items[k].name)] = k
+			}
+			fallthrough
+		default:
+			if k, known := index[string(name)]; known {
+				at = k
+			} else {
+				index[string(name)] = len(s.items)
+			}
+		}
+		if at >= 0 {
+			s.items[at].value = item[i+1:] // at the place of the first, as HashMap.put does
+			continue
+		}
+		s.items = append(s.items, propItem{name, item[i+1:], h})
 	}
-	s.items = s.items[:n]
 	s.grow()
+}
+
+// same is the place of the property with that name and spread, -1 without one.
+func (s *PropSet) same(name []byte, spread uint32) int {
+	for i := range s.items {
+		if s.items[i].spread == spread && bytes.Equal(s.items[i].name, name) {
+			return i
+		}
+	}
+	return -1
 }
 
 // spread is the hash of a key as HashMap mixes it.
@@ -69,7 +98,19 @@ func (s *PropSet) grow() {
 }
 
 func (s *PropSet) find(name string) int {
-	return slices.IndexFunc(s.items, func(x propItem) bool { return string(x.name) == name })
+	for i := range s.items {
+		if string(s.items[i].name) == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// Each calls fn for each property, in the order in which they were put.
+func (s *PropSet) Each(fn func(name, value []byte)) {
+	for i := range s.items {
+		fn(s.items[i].name, s.items[i].value)
+	}
 }
 
 // Get is the value of a property.
@@ -89,11 +130,16 @@ func (s *PropSet) Set(name string, value []byte) {
 	if s.buckets == 0 {
 		s.buckets = leastBuckets
 	}
-	s.seq++
-	n := []byte(name)
-	s.items = append(s.items, propItem{n, value, spread(n), s.seq})
+	n := borrowed(name)
+	s.items = append(s.items, propItem{n, value, spread(n)})
 	s.grow()
 }
+
+// SetString is Set with a text.
+func (s *PropSet) SetString(name, value string) { s.Set(name, borrowed(value)) }
+
+// borrowed is the bytes of a string, which are only ever read here.
+func borrowed(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // SetInt is Set with a number in decimal.
 func (s *PropSet) SetInt(name string, value int64) {
@@ -112,13 +158,16 @@ func (s *PropSet) Delete(name string) {
 // AppendTo appends the text, without a separator at its end.
 func (s *PropSet) AppendTo(dst []byte) []byte {
 	mask := s.buckets - 1
-	slices.SortFunc(s.items, func(a, b propItem) int {
-		return cmp.Or(cmp.Compare(a.spread&mask, b.spread&mask), cmp.Compare(a.seq, b.seq))
-	})
-	for i, x := range s.items {
+	s.keys = s.keys[:0]
+	for i := range s.items {
+		s.keys = append(s.keys, uint64(s.items[i].spread&mask)<<32|uint64(i))
+	}
+	slices.Sort(s.keys)
+	for i, key := range s.keys {
 		if i > 0 {
 			dst = append(dst, propEnd)
 		}
+		x := &s.items[uint32(key)]
 		dst = append(dst, x.name...)
 		dst = append(dst, nameEnd)
 		dst = append(dst, x.value...)
