@@ -183,6 +183,7 @@ func (l transLog) Put(ctx context.Context, msgs ...message.Message) ([]trans.Pla
 		if m.SysFlag&message.TxMask == message.Commit {
 			v, _ := message.Prop(m.Props, message.PropDelay)
 			list[i].Level, _ = delay.Level(v) // it waits from now on
+			list[i].Copied = true             // the message proper; halves and their ends never wait (ha.md section 5)
 		}
 		if string(m.Topic) == message.TopicCheckMax {
 			c := lazyTopic(message.TopicCheckMax)

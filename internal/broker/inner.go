@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"gomq/internal/message"
@@ -36,6 +37,10 @@ type innerMessage struct {
 	// Make, if not nil, is what the topic is made as when it is missing; its name
 	// need not be set. Nameservers are told and not waited for.
 	Make *protocol.TopicConfig
+	// Copied waits for a slave too where a send would (SYNC_MASTER), slaveTimeout at
+	// most. What becomes of that wait is no error: the message is stored, as the
+	// original takes it.
+	Copied bool
 	// Level, if above 0, is the delay level that the message waits for first: it is
 	// stored in the queue of that level and comes to Topic and QueueID when it is
 	// due.
@@ -108,7 +113,21 @@ func (p *inner) put(ctx context.Context, msgs []innerMessage) ([]store.Placed, e
 	if err := p.send.store.Dispatched.Wait(ctx, end); err != nil {
 		return placed, fmt.Errorf("whether the messages are on the disk is not known: %w", err)
 	}
+	if slices.ContainsFunc(msgs, func(m innerMessage) bool { return m.Copied }) {
+		p.waitCopied(ctx, end)
+	}
 	return placed, nil
+}
+
+// waitCopied waits until a slave has the log up to end, if one may be expected to.
+func (p *inner) waitCopied(ctx context.Context, end int64) {
+	s, o := p.send, p.send.live.Load()
+	if s.replicas == nil || !s.replicas.Available(end, o.HASlaveFallbehindMax) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.SlaveTimeout)
+	defer cancel()
+	_ = s.replicas.Replicated.Wait(ctx, end) // see innerMessage.Copied
 }
 
 // stage puts one message into the batch.

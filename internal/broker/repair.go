@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -105,65 +104,38 @@ func (r *replication) askState(ctx context.Context, addr string, from, to int64)
 	return r.outward.LogState(ctx, addr, from, to)
 }
 
-// fetchTail appends what a slave has more than this master, if the two logs are
-// the same up to there.
+// fetchTail appends what a slave has more than this master.
 func (r *replication) fetchTail(ctx context.Context, t *tailOf) error {
 	s := r.store
 	at := s.MaxOffset()
 	log := r.log.With(zap.String("slave", t.addr), zap.Int64("end", at), zap.Int64("its", t.End))
-	o := r.live.Load()
-	differs := func(why string) error {
-		log.Error("a slave has more of the log than this master, and it is not taken: "+why+". The master opens with what it has, the slave keeps its data and does not follow until an operator has chosen", zap.Int64("bytes", t.End-at))
-		return nil
+	n, err := ha.Repair(ctx, s, r.me(), remoteLog{r, t.addr})
+	if n > 0 {
+		log.Warn("this master had lost the end of its log; it has fetched it from a slave", zap.Int64("bytes", n))
 	}
-	switch {
-	case t.BrokerName != o.BrokerName || t.ClusterName != o.BrokerClusterName:
-		return differs("it is of the set " + t.BrokerName + " in " + t.ClusterName)
-	case t.FileSize != s.FileSize():
-		return differs(fmt.Sprintf("its log has files of %d bytes, this one of %d", t.FileSize, s.FileSize()))
-	case t.Min > at || s.Empty() && t.Min != 0:
-		return differs(fmt.Sprintf("it begins at %d", t.Min))
-	}
-	from := max(at-mostSum, t.Min, s.MinOffset())
-	mine, err := ha.Sum(s, from, at)
 	if err != nil {
-		return err
+		log.Error("a slave has more of the log than this master, which cannot be taken. The master opens with what it has; the slave keeps its data and does not follow until an operator has chosen",
+			zap.Int64("bytes", t.End-s.MaxOffset()), zap.Error(err))
 	}
-	st, err := r.askState(ctx, t.addr, from, at)
-	if err != nil {
-		return differs("it did not answer any more: " + err.Error())
-	}
-	if uint32(st.Sum) != mine {
-		return differs(fmt.Sprintf("the two logs differ in [%d, %d)", from, at))
-	}
-	if err := r.copyTail(ctx, t, at); err != nil {
-		return differs(err.Error())
-	}
-	log.Warn("this master had lost the end of its log; it has fetched it from a slave", zap.Int64("bytes", s.MaxOffset()-at))
 	return s.Durable.Wait(ctx, s.MaxOffset())
 }
 
-// copyTail appends [at, t.End) of the slave's log.
-func (r *replication) copyTail(ctx context.Context, t *tailOf, at int64) error {
-	var rest []byte
-	for from := at; from < t.End; {
-		step, cancel := context.WithTimeout(ctx, 2*askWait)
-		p, err := r.outward.ReadLog(step, t.addr, from, mostReadLog)
-		cancel()
-		if err != nil {
-			return err
-		}
-		if len(p) == 0 {
-			return fmt.Errorf("it has nothing at %d", from)
-		}
-		from += int64(len(p))
-		rest = append(rest, p...)
-		used, err := r.store.AppendRaw(at, rest)
-		if err != nil {
-			return err
-		}
-		at += int64(used)
-		rest = rest[:copy(rest, rest[used:])]
-	}
-	return nil
+// remoteLog is the log of the gomq broker at addr.
+type remoteLog struct {
+	r    *replication
+	addr string
+}
+
+// State implements ha.Remote.
+func (l remoteLog) State(ctx context.Context, from, to int64) (ha.RemoteState, error) {
+	st, err := l.r.askState(ctx, l.addr, from, to)
+	return ha.RemoteState{Name: ha.Name{Cluster: st.ClusterName, Broker: st.BrokerName, ID: st.BrokerID, Addr: l.addr},
+		FileSize: st.FileSize, Min: st.Min, End: st.End, Empty: st.Empty, Sum: uint32(st.Sum)}, err
+}
+
+// Read implements ha.Remote.
+func (l remoteLog) Read(ctx context.Context, from int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*askWait)
+	defer cancel()
+	return l.r.outward.ReadLog(ctx, l.addr, from, mostReadLog)
 }

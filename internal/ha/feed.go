@@ -38,6 +38,7 @@ type feed struct {
 	started atomic.Bool
 	sent    atomic.Int64 // raised before the bytes are written
 	acked   atomic.Int64
+	proved  atomic.Int64 // ... of which it is known that it can have it
 	lastAck atomic.Int64 // unix ns
 }
 
@@ -79,7 +80,10 @@ func (f *feed) begin() error {
 	start, have, err := int64(binary.BigEndian.Uint64(first[:])), int64(0), error(nil)
 	if start < 0 {
 		start, have, err = f.greet(first)
+		f.proved.Store(have) // the two logs have been compared
 	} else {
+		// What it says at first is not believed: no send may be satisfied by a peer that
+		// names an offset and has been sent nothing.
 		have = start
 		start, err = f.plain(start)
 	}
@@ -147,7 +151,7 @@ func (f *feed) recount() {
 		f.m.o.Zap.Info("whether a replica counts has changed", zap.Stringer("replica", p.Addr), zap.Bool("counts", is))
 	}
 	if is && f.started.Load() {
-		f.m.raise(f.acked.Load())
+		f.m.raise(f.proved.Load())
 	}
 }
 
@@ -189,6 +193,7 @@ func (f *feed) ack(offset int64) error {
 	}
 	failpoint.Hit("haAck")
 	f.acked.Store(offset)
+	f.proved.Store(offset)
 	if f.counted.Load() {
 		f.m.raise(offset)
 	}

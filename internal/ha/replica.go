@@ -260,7 +260,7 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 	if ctx.Err() != nil || r.paused.Load() {
 		return errors.New("paused")
 	}
-	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead)}
+	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead), turn: make(chan struct{}, 1)}
 	if s.at == 0 || l.Empty() {
 		s.at = -1
 	}
@@ -284,7 +284,7 @@ type session struct {
 	hi   int
 	rest []byte // what came and is no whole record yet; it ends at at
 
-	mu       sync.Mutex // held while a report is written
+	turn     chan struct{} // held while a report is written
 	reported atomic.Int64
 }
 
@@ -405,8 +405,8 @@ func (s *session) report(offset int64) error {
 
 // tell writes a report.
 func (s *session) tell(offset int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	offset = max(offset, s.reported.Load()) // never back
 	s.reported.Store(offset)
 	s.conn.SetWriteDeadline(time.Now().Add(s.r.o.Tune().Silence))
