@@ -38,7 +38,7 @@ type transDesk struct {
 type checkCounts struct{ asked, unasked, immune, aside atomic.Int64 }
 
 func newTransDesk(live *config.Live[Options], log *zap.Logger, topics *meta.Topics, offsets *meta.Offsets, producers *clients.Producers[*remoting.Conn], in *inner, now func() time.Time) *transDesk {
-	ask := func(group string, h *protocol.CheckHeader, body []byte) bool {
+	ask := func(group string, h *protocol.CheckHeader, body []byte) trans.Reach {
 		return askProducer(log, producers, group, h, body)
 	}
 	return &transDesk{live: live, log: log, topics: topics, create: in.create, stats: in.send.stats, save: offsets.Save,
@@ -130,7 +130,7 @@ func (s *transDesk) check(ctx context.Context) error {
 		s.log.Error("a half message", zap.Error(p))
 	}
 	if r.Unasked > 0 {
-		s.log.Warn("no producer of the group is connected that could be asked about half messages", zap.Int("messages", r.Unasked), zap.String("group", r.LastGroup))
+		s.log.Warn("no producer of the group could be asked about half messages: none is connected, or too much waits for those that are", zap.Int("messages", r.Unasked), zap.String("group", r.LastGroup))
 	}
 	if r.Aside > 0 {
 		s.log.Warn("half messages that nobody has ended are in "+message.TopicCheckMax+" now", zap.Int("messages", r.Aside), zap.Int("transactionCheckMax", o.TransactionCheckMax))
@@ -154,19 +154,23 @@ const mostTried = 3
 
 // askProducer sends CHECK_TRANSACTION_STATE to one connected producer of the
 // group, another one each time. It never blocks.
-func askProducer(log *zap.Logger, producers *clients.Producers[*remoting.Conn], group string, h *protocol.CheckHeader, body []byte) bool {
+func askProducer(log *zap.Logger, producers *clients.Producers[*remoting.Conn], group string, h *protocol.CheckHeader, body []byte) trans.Reach {
+	reach := trans.Nobody
 	for range mostTried {
 		who, ok := producers.Any(group)
 		if !ok {
-			return false
+			break
 		}
 		err := who.Conn.Notify(protocol.NewRequest(protocol.CheckTransactionState, h, body))
 		if err == nil {
-			return true
+			return trans.Asked
 		}
-		log.Warn("a producer could not be asked about a half message", zap.String("group", group), zap.Stringer("peer", who.Conn.Remote()), zap.Error(err))
+		if errors.Is(err, remoting.ErrOutbound) {
+			reach = trans.Busy
+		}
+		log.Debug("a producer could not be asked about a half message", zap.String("group", group), zap.Stringer("peer", who.Conn.Remote()), zap.Error(err))
 	}
-	return false
+	return reach
 }
 
 // transLog is the store as the desk of transactions needs it.

@@ -23,12 +23,12 @@ type Report struct {
 	From, To  int64 // the progress in half messages before and after
 	Ended     int   // found to be ended
 	Asked     int   // put back, and a producer asked
-	Unasked   int   // put back, and no producer of the group connected
+	Unasked   int   // put back, and no producer of the group could be asked
 	Immune    int   // put back because they are too young to be asked about
 	Aside     int   // put aside
 	Gone      int64 // missing: deleted by age, or damaged
 	Problems  []error
-	LastGroup string // a group that had nobody connected
+	LastGroup string // a group of which nobody could be asked
 }
 
 const (
@@ -58,6 +58,7 @@ type round struct {
 	late   map[int64]bool // ended half messages below base
 	opFrom int64          // the progress in op records
 	whole  bool           // every op record there was has been read
+	busy   bool           // producers have more questions than their connections take
 	acts   []act          // not carried out yet
 	bytes  int            // of acts
 }
@@ -165,7 +166,7 @@ func (r *round) marked(half int64) bool {
 // walk looks at the half messages below end.
 func (r *round) walk(end int64) error {
 	at, over := r.base, r.until()
-	for at < end && !over() {
+	for at < end && !over() && !r.busy {
 		if r.marked(at) {
 			r.rep.Ended++
 			at++
@@ -266,7 +267,7 @@ func (r *round) act() error {
 	for i := range r.acts {
 		msgs[i] = r.acts[i].m
 	}
-	placed, err := r.d.log.Put(r.ctx, msgs...)
+	placed, err := r.put(msgs...)
 	if err != nil {
 		return fmt.Errorf("storing half messages once more: %w", err)
 	}
@@ -280,13 +281,20 @@ func (r *round) act() error {
 	return nil
 }
 
+// put stores messages; a broker that stops lets it end.
+func (r *round) put(msgs ...message.Message) ([]Placed, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), settleWait)
+	defer cancel()
+	return r.d.log.Put(ctx, msgs...)
+}
+
 // done is what follows once a half message has been stored once more, or not.
 func (r *round) done(a *act, p Placed) error {
 	if p.Err != nil && a.kind != toAside {
 		// It will not become smaller: better aside than in the way of all others.
 		r.problem(fmt.Errorf("the half message at %d cannot be put back and is put aside: %w", a.half.QueueOffset(), p.Err))
 		a.m, a.kind = putAside(a.half), toAside
-		placed, err := r.d.log.Put(r.ctx, a.m)
+		placed, err := r.put(a.m)
 		if err != nil {
 			return fmt.Errorf("putting a half message aside: %w", err)
 		}
@@ -332,12 +340,15 @@ func (r *round) question(a *act, p Placed) {
 		r.rep.Ended++ // just now
 		return
 	}
-	if !r.d.ask(string(pgroup), &h, body) {
-		r.rep.Unasked++
-		r.rep.LastGroup = string(pgroup)
+	switch r.d.ask(string(pgroup), &h, body) {
+	case Asked:
+		r.rep.Asked++
 		return
+	case Busy:
+		r.busy = true
 	}
-	r.rep.Asked++
+	r.rep.Unasked++
+	r.rep.LastGroup = string(pgroup)
 }
 
 func (r *round) problem(err error) {
@@ -346,8 +357,8 @@ func (r *round) problem(err error) {
 	}
 }
 
-// settleWait bounds the wait for the disk at the end of a round, which is also
-// waited for when the broker stops.
+// settleWait bounds the waits for the disk that a broker that stops waits for as
+// well.
 const settleWait = 5 * time.Second
 
 // settle writes the progress down once everything up to it is durable: the copies

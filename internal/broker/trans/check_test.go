@@ -202,6 +202,25 @@ func TestStoreTakesNothing(t *testing.T) {
 	}
 }
 
+// When the producers' connections take no more questions a round ends, and those
+// that have not been put back are not counted as asked about.
+func TestTooManyQuestions(t *testing.T) {
+	w := fixed(t)
+	for range 1000 {
+		w.begin(0, 0)
+	}
+	w.later(time.Minute)
+	w.room = 100
+	r := w.check()
+	if r.Asked != 100 || r.Unasked == 0 || r.Unasked > mostAtOnce || r.To != int64(r.Asked+r.Unasked) {
+		t.Errorf("%+v", r)
+	}
+	w.room = 1_000_000
+	if r := w.check(); int(r.From)+r.Asked != 1000 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Without its op record a committed message stays committed.
 func TestOpRecordFails(t *testing.T) {
 	w := fixed(t)

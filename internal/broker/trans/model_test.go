@@ -158,7 +158,7 @@ type world struct {
 	asks   []question
 	mute   bool // nobody is connected
 	faults bool // there has been one: copies and repeated questions are allowed
-	pulled int  // questions that were refused because of mute
+	room   int  // questions that the connections still take
 }
 
 type question struct {
@@ -168,7 +168,7 @@ type question struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{T: t, rng: rand.New(rand.NewPCG(seed, 7)), clock: time.UnixMilli(1_700_000_000_000), limits: Limits{TimeOut: 6 * time.Second, Most: 3, Reserved: 72 * time.Hour}}
-	w.disk, w.table = newDisk(w.now), newTable()
+	w.disk, w.table, w.room = newDisk(w.now), newTable(), 1_000_000
 	w.start()
 	return w
 }
@@ -180,10 +180,12 @@ func (w *world) start() {
 	w.asks = nil
 }
 
-func (w *world) ask(group string, h *protocol.CheckHeader, body []byte) bool {
+func (w *world) ask(group string, h *protocol.CheckHeader, body []byte) Reach {
 	if w.mute {
-		w.pulled++
-		return false
+		return Nobody
+	}
+	if w.room--; w.room < 0 {
+		return Busy
 	}
 	r, err := message.ParseRecord(body, true)
 	if err != nil || group != "PG" || string(r.Topic()) != "T" || r.Offset() != h.LogOffset || r.QueueOffset() != h.HalfOffset {
@@ -199,7 +201,7 @@ func (w *world) ask(group string, h *protocol.CheckHeader, body []byte) bool {
 	}
 	p.asked++
 	w.asks = append(w.asks, question{*h, p})
-	return true
+	return Asked
 }
 
 // stamp is Stamp of a message whose text has all of its properties.

@@ -71,8 +71,18 @@ type Progress interface {
 }
 
 // Ask sends a question to some connected producer of the group. It must not
-// block. False: there is none that could be asked.
-type Ask func(group string, h *protocol.CheckHeader, body []byte) bool
+// block.
+type Ask func(group string, h *protocol.CheckHeader, body []byte) Reach
+
+// Reach says whether a producer was asked.
+type Reach uint8
+
+// What became of a question.
+const (
+	Asked  Reach = iota
+	Nobody       // no producer of the group is connected
+	Busy         // too much waits on their connections already: ask less
+)
 
 // Desk ends and checks half messages. Its methods may be called from any
 // goroutine, Check from one at a time.
