@@ -99,15 +99,18 @@ func (s *transDesk) resume(c *remoting.Call) (remoting.Response, error) {
 		return remoting.Response{}, refuse(protocol.SlaveNotAvailable, "this broker is a slave; its master checks half messages")
 	}
 	_, offset, err := message.ParseID(h.MsgID)
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), endWait)
-		defer cancel()
-		err = s.desk.Resume(ctx, offset)
-	}
 	if err != nil {
-		return remoting.Response{}, refuse(protocol.SystemError, "Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed. (%s)", err)
+		return remoting.Response{}, refuse(protocol.SystemError, "Exception was thrown when putting message back to RMQ_SYS_TRANS_HALF_TOPIC. (%s)", err)
 	}
-	return remoting.Response{}, nil
+	ctx, cancel := context.WithTimeout(context.Background(), endWait)
+	defer cancel()
+	switch err = s.desk.Resume(ctx, offset); {
+	case errors.Is(err, trans.ErrNoHalf):
+		err = refuse(protocol.SystemError, "Exception was thrown when putting message back to RMQ_SYS_TRANS_HALF_TOPIC. (no half message lies at %d)", offset)
+	case err != nil:
+		err = refuse(protocol.SystemError, "Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed. (%s)", err)
+	}
+	return remoting.Response{}, err
 }
 
 // check is one round of checks. Only a master runs them.

@@ -116,11 +116,7 @@ func (r *txRig) begin(topic string, queue int32, body string, props ...string) t
 	if s.QueueID != queue {
 		r.Errorf("sent to queue %d, answered %d", queue, s.QueueID)
 	}
-	_, at, err := message.ParseID(string(s.MsgID))
-	if err != nil {
-		r.Fatal(err)
-	}
-	return tx{s.QueueOffset, at}
+	return tx{s.QueueOffset, r.sent(s)}
 }
 
 // end ends a transaction and returns the broker's refusal.
@@ -146,6 +142,15 @@ func (r *txRig) check() {
 	if err := r.b.trans.check(r.Context()); err != nil {
 		r.Fatal(err)
 	}
+}
+
+// sent is where in the log a message lies.
+func (r *txRig) sent(s client.Sent) int64 {
+	_, at, err := message.ParseID(string(s.MsgID))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return at
 }
 
 // bodies is what can be pulled from a queue.
@@ -238,7 +243,7 @@ func TestEndRefusals(t *testing.T) {
 	r.create("T", 1)
 	a, b := r.begin("T", 0, "a"), r.begin("T", 0, "b")
 	other := r.send("T", 0, "other", "PGROUP", "PG")
-	_, at, _ := message.ParseID(string(other.MsgID))
+	at := r.sent(other)
 	for _, c := range []struct {
 		what   string
 		change func(h *protocol.EndHeader)
@@ -381,6 +386,13 @@ func TestCheckBack(t *testing.T) {
 	// It can still be committed, and its check begun anew.
 	if _, err := r.c.Call(t.Context(), r.addr, protocol.NewRequest(protocol.ResumeCheckHalf, &protocol.ResumeHeader{MsgID: string(message.AppendID(nil, r.b.send.storeAt, list[0].Offset()))}, nil)); err != nil {
 		t.Fatal(err)
+	}
+	for what, id := range map[string]string{"an id": "zz", "a half message": string(message.AppendID(nil, r.b.send.storeAt, 1<<40)),
+		"one of transactions": string(message.AppendID(nil, r.b.send.storeAt, r.sent(r.send("T", 1, "plain"))))} {
+		got, err := r.c.Call(t.Context(), r.addr, protocol.NewRequest(protocol.ResumeCheckHalf, &protocol.ResumeHeader{MsgID: id}, nil))
+		if err != nil || got.Code != protocol.SystemError || !strings.HasPrefix(got.Remark, "Exception was thrown when putting message back") {
+			t.Errorf("not %s: %v %v", what, got, err)
+		}
 	}
 	r.ahead.Add(int64(time.Second))
 	r.check()
