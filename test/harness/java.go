@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,4 +45,23 @@ func (s *Server) java(spec *Spec) {
 	spec.Args = append(strings.Fields(opens), "-Xms"+heap, "-Xmx"+heap, "-XX:MaxDirectMemorySize=2g",
 		"-Duser.home="+s.Dir, "-Drocketmq.home.dir="+home, "-cp", lib+"/*", class, "-c", s.Conf)
 	spec.Env = append(spec.Env, "ROCKETMQ_HOME="+home)
+}
+
+// Become makes a server that has ended one of another kind: the next Start starts
+// that on the same ports, the same directory and the same properties file. lib is
+// the directory with the jars for "java".
+func (s *Server) Become(kind, lib string) {
+	s.t.Helper()
+	if s.Running() {
+		s.t.Fatalf("%s is to become %s while it runs", s.Name, kind)
+	}
+	s.Kind, s.JavaLib = kind, lib
+	if kind == "gomq" {
+		if s.Bin == "" {
+			s.Bin = Build(s.t)
+		}
+		if s.Props["httpPort"] == "" {
+			s.Props["httpPort"] = fmt.Sprint(s.Ports.HTTP)
+		}
+	}
 }
