@@ -196,10 +196,6 @@ func (l transLog) Put(ctx context.Context, msgs ...message.Message) ([]trans.Pla
 			c := lazyTopic(message.TopicCheckMax)
 			list[i].Make = &c
 		}
-		if m.SysFlag&message.TxMask == message.Commit {
-			wish, _ := message.Prop(m.Props, message.PropDelay)
-			list[i].Level, _ = delay.Level(wish)
-		}
 	}
 	placed, err := l.inner.put(ctx, list)
 	out := make([]trans.Placed, len(placed))
