@@ -12,7 +12,7 @@ import (
 // BenchmarkDelayDrain: a backlog of one level, due at once, is delivered. The bar
 // is 50,000 messages a second (a million in 20 s):
 //
-//	go test ./internal/broker -run XXX -bench DelayDrain -benchtime 1000000x
+//	go test ./internal/broker -run NONE -bench DelayDrain -benchtime 1000000x
 func BenchmarkDelayDrain(b *testing.B) {
 	for _, flush := range []FlushType{AsyncFlush, SyncFlush} {
 		for _, size := range []int{100, 1024} {
