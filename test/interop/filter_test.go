@@ -11,9 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"gomq/test/harness"
+	"gomq/test/raw"
 )
 
 var update = flag.Bool("update", false, "write golden files from what the originals say")
@@ -62,6 +64,46 @@ func TestFilterGolden(t *testing.T) {
 	cmd.Dir, cmd.Env = room, append(os.Environ(), "GOMQ_FILTER_GOLDEN="+fresh)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("fresh expressions: %v\n%s", err, out)
+	}
+}
+
+// TestFilterFile: a Java broker that takes over a store finds the SQL92
+// subscriptions that gomq has kept, and gomq finds those of a Java broker.
+func TestFilterFile(t *testing.T) {
+	needJava(t)
+	t.Parallel()
+	dir := harness.Dir(t)
+	ns := harness.StartNamesrv(t, gomqServer(nil))
+	props := map[string]string{"enablePropertyFilter": "true"}
+	run := func(c harness.Config, group string) string {
+		t.Helper()
+		c.Dir = dir
+		b := harness.StartBroker(t, ns.Addr(), c)
+		conn := dial(t, b.Addr())
+		defer conn.Close()
+		body := fmt.Sprintf(`{"clientID":"c","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":%q,"messageModel":"CLUSTERING",`+
+			`"subscriptionDataSet":[{"classFilterMode":false,"codeSet":[],"expressionType":"SQL92","subString":"a > 5 AND b = 'ü'","subVersion":1700000000000,"tagsSet":[],"topic":"FilterTopic"}],"unitMode":false}],"producerDataSet":[]}`, group)
+		if _, err := conn.Do(raw.HeartBeat, nil, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		b.Stop()
+		text, err := os.ReadFile(filepath.Join(dir, "store", "config", "consumerFilter.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for i, c := range []harness.Config{gomqServer(props), javaServer(t, "4.9.7", props), gomqServer(props)} {
+		text := run(c, fmt.Sprint("G", i))
+		for k := range i + 1 {
+			if !strings.Contains(text, fmt.Sprintf(`"consumerGroup":"G%d"`, k)) || !strings.Contains(text, "a > 5 AND b = 'ü'") {
+				t.Errorf("broker %d does not keep G%d: %s", i, k, text)
+			}
+		}
+		// The same bits, and nobody of the groups before lives.
+		if n := strings.Count(text, `"bitNum":112`); n != i+1 || strings.Count(text, `"dead":true`) < i {
+			t.Errorf("broker %d: %s", i, text)
+		}
 	}
 }
 

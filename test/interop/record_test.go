@@ -21,6 +21,7 @@ import (
 // order, the same ones dropped and added.
 func TestSameRecord(t *testing.T) {
 	needJava(t)
+	t.Parallel()
 	rng := harness.Rand(t)
 	const topic = "SameRecord"
 	props := map[string]string{"brokerFastFailureEnable": "false"}
