@@ -184,20 +184,34 @@ type transLog struct {
 
 // Put implements trans.Log.
 func (l transLog) Put(ctx context.Context, msgs ...message.Message) ([]trans.Placed, error) {
+	return whereabouts(l.inner.put(ctx, inners(msgs)))
+}
+
+// PutTogether implements trans.Log.
+func (l transLog) PutTogether(ctx context.Context, msgs ...message.Message) ([]trans.Placed, error) {
+	return whereabouts(l.inner.putTogether(ctx, inners(msgs)))
+}
+
+// inners is msgs as the broker stores them: topics that are missing are made, a
+// committed message waits for a slave and, if it is delayed, for its time.
+func inners(msgs []message.Message) []innerMessage {
 	list := make([]innerMessage, len(msgs))
 	for i, m := range msgs {
 		list[i].Message = m
-		if m.SysFlag&message.TxMask == message.Commit {
-			v, _ := message.Prop(m.Props, message.PropDelay)
-			list[i].Level, _ = delay.Level(v) // it waits from now on
-			list[i].Copied = true             // the message proper; halves and their ends never wait (ha.md section 5)
-		}
 		if string(m.Topic) == message.TopicCheckMax {
 			c := lazyTopic(message.TopicCheckMax)
 			list[i].Make = &c
 		}
+		if m.SysFlag&message.TxMask == message.Commit {
+			wish, _ := message.Prop(m.Props, message.PropDelay)
+			list[i].Copied = true // half messages and op records do not (ha.md section 5)
+			list[i].Level, _ = delay.Level(wish)
+		}
 	}
-	placed, err := l.inner.put(ctx, list)
+	return list
+}
+
+func whereabouts(placed []store.Placed, err error) ([]trans.Placed, error) {
 	out := make([]trans.Placed, len(placed))
 	for i, p := range placed {
 		out[i] = trans.Placed{QueueOffset: p.QueueOffset, Offset: p.Offset, Err: p.Err}

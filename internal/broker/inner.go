@@ -72,6 +72,16 @@ func again(r message.Record) innerMessage {
 // known (ctx ended, or the store has failed). An error without one means that
 // nothing was stored, or after a failure of the store that nothing is known.
 func (p *inner) put(ctx context.Context, msgs []innerMessage) ([]store.Placed, error) {
+	return p.store(ctx, msgs, false)
+}
+
+// putTogether is put for messages of which all are stored or none: either no Err of
+// the result is set, or nothing was stored.
+func (p *inner) putTogether(ctx context.Context, msgs []innerMessage) ([]store.Placed, error) {
+	return p.store(ctx, msgs, true)
+}
+
+func (p *inner) store(ctx context.Context, msgs []innerMessage, together bool) ([]store.Placed, error) {
 	if len(msgs) == 0 {
 		return nil, nil
 	}
@@ -85,11 +95,20 @@ func (p *inner) put(ctx context.Context, msgs []innerMessage) ([]store.Placed, e
 	w := outgoings.Get().(*outgoing)
 	defer w.free()
 	placed := make([]store.Placed, len(msgs))
+	if together {
+		w.batch.BeginGroup()
+	}
 	for i := range msgs {
 		m := &msgs[i]
 		if err := p.stage(w, m); err != nil {
 			placed[i].Err = fmt.Errorf("topic %s, queue %d: %w", m.Topic, m.QueueID, err)
+			if together {
+				return placed, nil
+			}
 		}
+	}
+	if together {
+		w.batch.EndGroup()
 	}
 	if len(w.staged) == 0 {
 		return placed, nil

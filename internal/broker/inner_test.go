@@ -90,3 +90,48 @@ func TestInnerPutErrors(t *testing.T) {
 		t.Errorf("on a closed store: %v %v", placed, err)
 	}
 }
+
+// What goes together is stored as a whole or not at all.
+func TestInnerPutTogether(t *testing.T) {
+	for _, flush := range []FlushType{AsyncFlush, SyncFlush} {
+		r := run(t, func(o *Options) {
+			o.FlushDiskType, o.MaxMessageSize = flush, 1<<20
+			o.MappedFileSizeCommitLog = 1 << 20
+		})
+		r.create("T", 2)
+		m := func(topic string, queue int32, size int) innerMessage {
+			return innerMessage{Message: message.Message{Topic: []byte(topic), QueueID: queue, Body: make([]byte, size)}}
+		}
+		for _, c := range []struct {
+			what string
+			list []innerMessage
+			bad  int // which of them has an error, -1 = none
+			err  error
+		}{
+			{"fit", []innerMessage{m("T", 0, 100), m("T", 1, 10)}, -1, nil},
+			{"the second is none", []innerMessage{m("T", 0, 100), m("a/b", 1, 10)}, 1, nil},
+			{"the first is too large", []innerMessage{m("T", 0, 1<<20), m("T", 1, 10)}, 0, store.ErrTooLarge},
+			{"too large together", []innerMessage{m("T", 0, 600_000), m("T", 1, 600_000)}, 0, store.ErrTooLarge},
+		} {
+			before := r.b.store.MaxOffset()
+			placed, err := r.b.inner.putTogether(t.Context(), c.list)
+			if err != nil {
+				t.Fatal(c.what, err)
+			}
+			if c.bad < 0 {
+				if placed[0].Err != nil || placed[1].Err != nil || placed[1].Offset != placed[0].Offset+int64(placed[0].Size) {
+					t.Errorf("%s: %+v", c.what, placed)
+				}
+				continue
+			}
+			if err := placed[c.bad].Err; err == nil || c.err != nil && !errors.Is(err, c.err) || r.b.store.MaxOffset() != before {
+				t.Errorf("%s: %+v, %d bytes stored", c.what, placed, r.b.store.MaxOffset()-before)
+			}
+		}
+		for q, want := range []int64{1, 1} {
+			if n := r.b.store.Queue([]byte("T"), int32(q)).Max(); n != want {
+				t.Errorf("queue %d has %d messages", q, n)
+			}
+		}
+	}
+}

@@ -31,7 +31,7 @@ func newLanes(ctx context.Context, o *Options, log *zap.Logger, m *remoting.Metr
 	}
 	return &lanes{pull: lane("pull", 16, o.PullThreadPoolQueueCapacity), client: lane("client", 8, laneQueue), query: lane("query", 8, laneQueue),
 		admin: lane("admin", 8, laneQueue), create: lane("create", 16, laneQueue), reply: lane("reply", 16, laneQueue),
-		retry: lane("retry", 32, laneQueue), trans: lane("transaction", 16, o.EndTransactionPoolQueueCapacity)}
+		retry: lane("retry", 32, laneQueue), trans: lane("transaction", 64, o.EndTransactionPoolQueueCapacity)}
 }
 
 func (l *lanes) of(which lane) *remoting.Lane {

@@ -224,6 +224,7 @@ func TestTooManyQuestions(t *testing.T) {
 // Without its op record a committed message stays committed.
 func TestOpRecordFails(t *testing.T) {
 	w := fixed(t)
+	w.disk.small = true // so that the two do not go together
 	p, q := w.begin(message.Commit, 0), w.begin(message.Rollback, 0)
 	puts := 0
 	w.disk.fail = func() error {
@@ -359,6 +360,12 @@ func (l *locked) Put(ctx context.Context, msgs ...message.Message) ([]Placed, er
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.disk.Put(ctx, msgs...)
+}
+
+func (l *locked) PutTogether(ctx context.Context, msgs ...message.Message) ([]Placed, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.disk.PutTogether(ctx, msgs...)
 }
 
 func (l *locked) Record(offset int64) (message.Record, error) {

@@ -24,6 +24,7 @@ type disk struct {
 	durable int
 	fail    func() error // of the next Put
 	big     func(m *message.Message) error
+	small   bool // a file takes one message only
 }
 
 func newDisk(now func() time.Time) *disk {
@@ -67,6 +68,21 @@ func (d *disk) Put(_ context.Context, msgs ...message.Message) ([]Placed, error)
 		out[i] = d.append(msgs[i])
 	}
 	return out, nil
+}
+
+func (d *disk) PutTogether(ctx context.Context, msgs ...message.Message) ([]Placed, error) {
+	for i := range msgs {
+		err := d.big(&msgs[i])
+		if len(msgs) > 1 && d.small {
+			err = errors.New("together they are too large")
+		}
+		if err != nil {
+			out := make([]Placed, len(msgs))
+			out[i].Err = err
+			return out, nil
+		}
+	}
+	return d.Put(ctx, msgs...)
 }
 
 func (d *disk) Record(offset int64) (message.Record, error) {
@@ -419,6 +435,7 @@ func TestModel(t *testing.T) {
 		for _, seed := range seeds(t, 150) {
 			t.Run(fmt.Sprintf("faults=%v/seed=%d", faults, seed), func(t *testing.T) {
 				w := newWorld(t, seed)
+				w.disk.small = seed%4 == 0
 				for range 200 {
 					w.step(faults)
 				}

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"time"
 
-	"gomq/internal/failpoint"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 )
@@ -40,6 +39,9 @@ type Log interface {
 	// error without a result means that nothing was stored, one with a result that
 	// whether the messages last is not known.
 	Put(ctx context.Context, msgs ...message.Message) ([]Placed, error)
+	// PutTogether is Put for messages of which all are stored or none: either no Err
+	// of the result is set, or nothing was stored.
+	PutTogether(ctx context.Context, msgs ...message.Message) ([]Placed, error)
 	// Record is a copy of the record at an offset of the log. ErrNoRecord: none
 	// begins there.
 	Record(offset int64) (message.Record, error)
@@ -119,9 +121,9 @@ type Ended struct {
 }
 
 // End does what an END_TRANSACTION asks for. A committed message can be pulled
-// when it returns without an error, and its op record comes behind it in the log:
-// whatever happens between the two, the message is delivered, perhaps twice
-// because the producer is asked once more. What is neither commit nor rollback
+// when it returns without an error. Its op record lies behind it in the log, so
+// that whatever a power failure leaves of the two the message is delivered, perhaps
+// twice because the producer is asked once more. What is neither commit nor rollback
 // changes nothing. Repeating an end does nothing for as long as the desk
 // remembers it, and the other outcome is refused then.
 //
@@ -141,22 +143,9 @@ func (d *Desk) End(ctx context.Context, h *protocol.EndHeader) (Ended, error) {
 	}
 	reached := message.SysFlag(0)
 	defer func() { d.ends.end(root, reached) }()
-	if outcome == message.Commit {
-		m, err := committed(r)
-		if err == nil {
-			err = d.put(ctx, m)
-		}
-		if err != nil {
-			return Ended{}, err
-		}
-		reached = message.Commit
-		failpoint.Hit("beforeOp")
-	}
-	if err := d.put(ctx, op(r.QueueOffset())); err != nil && reached == 0 {
+	if err := d.finish(ctx, r, outcome); err != nil {
 		return Ended{}, err
 	}
-	// Without its op record a committed message stays ended for as long as this
-	// desk remembers; then its producer is asked again.
 	reached = outcome
 	topic, _ := message.Prop(r.Props(), message.PropRealTopic)
 	return Ended{Topic: string(topic), Outcome: outcome, Took: d.now().Sub(time.UnixMilli(r.StoreTime()))}, nil
@@ -167,6 +156,29 @@ func (d *Desk) End(ctx context.Context, h *protocol.EndHeader) (Ended, error) {
 func (d *Desk) Open() int64 {
 	least, most := d.log.Span(message.TopicHalf)
 	return most - d.at(halfTopic, least, most)
+}
+
+// finish stores what ends the half message r.
+func (d *Desk) finish(ctx context.Context, r message.Record, outcome message.SysFlag) error {
+	if outcome == message.Rollback {
+		return d.put(ctx, op(r.QueueOffset()))
+	}
+	m, err := committed(r)
+	if err != nil {
+		return err
+	}
+	placed, err := d.log.PutTogether(ctx, m, op(r.QueueOffset()))
+	if err != nil || placed[0].Err == nil && placed[1].Err == nil {
+		return err
+	}
+	// Together they may be larger than a file of the log.
+	if err := d.put(ctx, m); err != nil {
+		return err
+	}
+	// Without its op record a committed message stays ended for as long as this
+	// desk remembers; then its producer is asked again.
+	_ = d.put(ctx, op(r.QueueOffset()))
+	return nil
 }
 
 // half reads the half message that h names, and compares.
