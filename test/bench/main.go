@@ -38,7 +38,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var p plan
-	rows := flag.String("rows", "send,sync,pull,sql,e2e,memory,start", "which rows: send sync pull sql e2e memory start java")
+	rows := flag.String("rows", "send,sync,pull,sql,e2e,memory,start,replicate,catchup", "which rows: send sync pull sql e2e memory start replicate catchup java")
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds; the figures are medians")
 	flag.DurationVar(&p.dur, "dur", 3*time.Second, "measured time of a row in a round")
 	flag.IntVar(&p.touch, "touch", 6000, "MiB of memory touched before each row: in a virtual machine the first touch of memory costs more than the work")
@@ -72,6 +72,7 @@ func (p *plan) run(ctx context.Context, rows []string) error {
 	}
 	known := map[string]func(context.Context) error{
 		"send": p.send, "sync": p.sync, "pull": p.pull, "sql": p.sql, "e2e": p.e2e, "memory": p.memory, "start": p.start, "java": p.original,
+		"replicate": p.replicate, "catchup": p.catchup,
 	}
 	for _, row := range rows {
 		fn := known[row]

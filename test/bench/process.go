@@ -43,8 +43,14 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("no free ports between 31000 and 32000")
 }
 
-// broker starts a broker with an empty store and waits until it listens.
+// broker starts a broker with an empty store on processor 0 and waits until it
+// listens.
 func (p *plan) broker(ctx context.Context, kind string, props ...string) (*process, error) {
+	return p.brokerOn(ctx, "0", kind, props...)
+}
+
+// brokerOn is broker on another processor.
+func (p *plan) brokerOn(ctx context.Context, processor, kind string, props ...string) (*process, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -60,7 +66,7 @@ func (p *plan) broker(ctx context.Context, kind string, props ...string) (*proce
 	if err := os.WriteFile(file, []byte(strings.Join(conf, "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	args := []string{"-c", "0", p.gomq, "broker", "-c", file}
+	args := []string{"-c", processor, p.gomq, "broker", "-c", file}
 	env := os.Environ()
 	if kind == "java" {
 		args, env = javaCommand(p.java, dir, file)
@@ -113,7 +119,8 @@ func (b *process) processors(list string) {
 	exec.Command("taskset", "-ap", "-c", list, strconv.Itoa(b.pid())).Run()
 }
 
-// metric is one sample of the broker's /metrics, by its name without labels.
+// metric is one sample of the broker's /metrics by its name: the one without labels
+// or the first with some.
 func (b *process) metric(name string) (float64, error) {
 	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", b.port+20000))
 	if err != nil {
@@ -121,8 +128,15 @@ func (b *process) metric(name string) (float64, error) {
 	}
 	defer r.Body.Close()
 	for s := bufio.NewScanner(r.Body); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), name+" "); ok {
-			return strconv.ParseFloat(v, 64)
+		v, ok := strings.CutPrefix(s.Text(), name)
+		if !ok || v == "" {
+			continue
+		}
+		if at := strings.LastIndex(v, "} "); v[0] == '{' && at > 0 {
+			return strconv.ParseFloat(v[at+2:], 64)
+		}
+		if v[0] == ' ' {
+			return strconv.ParseFloat(v[1:], 64)
 		}
 	}
 	return 0, fmt.Errorf("/metrics has no %s", name)

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+// follower starts a slave of m on processor 1, beside the generator, as the limit
+// probe does.
+func (p *plan) follower(ctx context.Context, m *process, props ...string) (*process, error) {
+	return p.brokerOn(ctx, "1", "gomq", append([]string{"brokerRole=SLAVE", "brokerId=1", "flushDiskType=ASYNC_FLUSH",
+		"haMasterAddress=" + net.JoinHostPort("127.0.0.1", strconv.Itoa(m.port+1))}, props...)...)
+}
+
+// pair starts a SYNC_MASTER and its slave, and waits until it counts.
+func (p *plan) pair(ctx context.Context, flush string) (m, s *process, err error) {
+	if m, err = p.broker(ctx, "gomq", "brokerRole=SYNC_MASTER", "haPeers=127.0.0.1", "flushDiskType="+flush); err != nil {
+		return nil, nil, err
+	}
+	if s, err = p.follower(ctx, m); err != nil {
+		m.stop()
+		return nil, nil, err
+	}
+	for end := time.Now().Add(30 * time.Second); ; wait(ctx, 20*time.Millisecond) {
+		v, err := m.metric("gomq_ha_in_sync_replicas")
+		if err == nil && v == 1 {
+			return m, s, nil
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			s.stop()
+			m.stop()
+			return nil, nil, fmt.Errorf("the slave does not follow: %v, %w", v, err)
+		}
+	}
+}
+
+// replicate is SYNC_MASTER with a slave, beside the same without one, in the same
+// rounds; SEND_OK is all that counts as an answer.
+func (p *plan) replicate(ctx context.Context) error {
+	type rival struct {
+		name   string
+		b      *process
+		shapes []shape
+	}
+	var rivals []rival
+	defer func() {
+		for _, r := range rivals {
+			r.b.stop()
+		}
+	}()
+	all, two := []shape{{64, 1, false}, {8, 32, false}, {256, 1, false}, {1, 1, false}}, []shape{{64, 1, false}, {1, 64, false}}
+	for _, kind := range []struct {
+		flush  string
+		shapes []shape
+	}{{"ASYNC_FLUSH", all}, {"SYNC_FLUSH", two}} {
+		alone, err := p.broker(ctx, "gomq", "flushDiskType="+kind.flush)
+		if err != nil {
+			return err
+		}
+		rivals = append(rivals, rival{kind.flush + ", ASYNC_MASTER alone ", alone, kind.shapes})
+		m, s, err := p.pair(ctx, kind.flush)
+		if err != nil {
+			return err
+		}
+		defer s.stop()
+		rivals = append(rivals, rival{kind.flush + ", SYNC_MASTER with a slave ", m, kind.shapes})
+	}
+	for _, r := range rivals {
+		if err := p.load(ctx, r.b, r.shapes[0], 2*time.Second, nil); err != nil {
+			return err
+		}
+	}
+	for range p.rounds {
+		if err := p.limits(ctx, `ack (async|replica|sync)$`, "replicate", "-dir", p.dir); err != nil {
+			return err
+		}
+		for i := range all {
+			for _, r := range rivals {
+				if i >= len(r.shapes) {
+					continue
+				}
+				if err := p.load(ctx, r.b, r.shapes[i], p.dur, p.table.row(r.name+r.shapes[i].String())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// catchup is how fast a slave without anything gets its master's log.
+func (p *plan) catchup(ctx context.Context) error {
+	const end = "gomq_store_log_appended_offset_bytes"
+	m, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH")
+	if err != nil {
+		return err
+	}
+	defer m.stop()
+	size := 0.0
+	for size < 2<<30 {
+		if err := p.load(ctx, m, shape{8, 32, false}, time.Second, nil); err != nil {
+			return err
+		}
+		if size, err = m.metric(end); err != nil {
+			return err
+		}
+	}
+	for range p.rounds {
+		s, err := p.follower(ctx, m)
+		if err != nil {
+			return err
+		}
+		begun := time.Now()
+		for have := 0.0; have < size; wait(ctx, 10*time.Millisecond) {
+			if have, err = s.metric(end); err != nil || ctx.Err() != nil || time.Since(begun) > 5*time.Minute {
+				s.stop()
+				return fmt.Errorf("the slave has %.0f of %.0f bytes: %w", have, size, err)
+			}
+		}
+		p.table.row("catch-up of a new slave, 2 GiB").add(mbs, size/1e6/time.Since(s.began).Seconds())
+		s.stop()
+	}
+	return nil
+}
