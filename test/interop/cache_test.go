@@ -156,7 +156,9 @@ func classes(t testing.TB, version string) string {
 		t.Fatalf("no sources of the driver (%v)", err)
 	}
 	if !hasLite(version) {
-		sources = slices.DeleteFunc(sources, func(s string) bool { return filepath.Base(s) == "LitePulling.java" })
+		sources = slices.DeleteFunc(sources, func(s string) bool {
+			return filepath.Base(s) == "LitePulling.java" || filepath.Base(s) == "Requesting.java"
+		})
 	}
 	return compiled(t, "java-classes-"+version, lib, sources)
 }
@@ -182,7 +184,8 @@ func compiled(t testing.TB, name, lib string, sources []string) string {
 	})
 }
 
-// hasLite says whether the client version has the lite pull consumer (since 4.6.0).
+// hasLite says whether the client version has the lite pull consumer and requests
+// with replies (since 4.6.0).
 func hasLite(version string) bool { return !strings.HasPrefix(version, "4.5.") }
 
 // digest is a short name for content.

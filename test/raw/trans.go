@@ -10,6 +10,7 @@ import (
 const (
 	EndTransaction     = 37
 	CheckTransaction   = 39
+	ConsumerConnection = 203
 	ProducerConnection = 204
 )
 

@@ -56,7 +56,7 @@ final class Administering {
         return Json.of();
     }
 
-    private DefaultMQAdminExt need(Args a) {
+    DefaultMQAdminExt need(Args a) {
         DefaultMQAdminExt admin = admins.get(a.need("name"));
         if (admin == null) {
             throw new IllegalArgumentException("no admin " + a.need("name"));

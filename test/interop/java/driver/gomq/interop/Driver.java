@@ -50,11 +50,15 @@ public final class Driver {
         new Transacting(driver).register();
         new Pushing(driver).register();
         new Pulling(driver).register();
-        new Administering(driver).register();
-        try { // the lite pull consumer is not there before 4.6
-            Class.forName("gomq.interop.LitePulling").getDeclaredConstructor(Driver.class).newInstance(driver);
-        } catch (ClassNotFoundException e) {
-            System.err.println("no lite pull consumer in this version");
+        Administering admins = new Administering(driver);
+        admins.register();
+        new Asking(admins).register(driver);
+        for (String since46 : new String[] {"LitePulling", "Requesting"}) {
+            try {
+                Class.forName("gomq.interop." + since46).getDeclaredConstructor(Driver.class).newInstance(driver);
+            } catch (ClassNotFoundException e) {
+                System.err.println("this version has no " + since46);
+            }
         }
         driver.verbs.put("stop", a -> {
             driver.stop(a.need("name"));

@@ -37,7 +37,12 @@ final class Producing {
 
     private Map<String, Object> start(Args a) throws Exception {
         String name = a.need("name");
-        DefaultMQProducer p = made(a.get("group", name), a.get("compress", ""));
+        DefaultMQProducer p = a.has("trace") // to a topic of that name, the default one if it is empty
+            ? new DefaultMQProducer(a.get("group", name), true, a.need("trace").isEmpty() ? null : a.need("trace"))
+            : made(a.get("group", name), a.get("compress", ""));
+        if (a.has("namespace")) {
+            p.setNamespace(a.need("namespace"));
+        }
         p.setNamesrvAddr(a.get("namesrv", driver.namesrv));
         p.setInstanceName(name);
         p.setVipChannelEnabled(a.flag("vip"));

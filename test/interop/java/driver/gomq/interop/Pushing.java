@@ -37,7 +37,12 @@ final class Pushing {
 
     private Map<String, Object> start(Args a) throws Exception {
         String name = a.need("name");
-        DefaultMQPushConsumer c = new DefaultMQPushConsumer(a.get("group", name));
+        DefaultMQPushConsumer c = a.has("trace")
+            ? new DefaultMQPushConsumer(a.get("group", name), true, a.need("trace").isEmpty() ? null : a.need("trace"))
+            : new DefaultMQPushConsumer(a.get("group", name));
+        if (a.has("namespace")) {
+            c.setNamespace(a.need("namespace"));
+        }
         c.setNamesrvAddr(a.get("namesrv", driver.namesrv));
         c.setInstanceName(name);
         c.setVipChannelEnabled(false);
