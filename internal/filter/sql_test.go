@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"gomq/internal/message"
 )
@@ -123,6 +124,34 @@ func TestSQLAllocations(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(100, func() { sql.Match(props) }); n != 0 {
 			t.Errorf("%s: %v allocations", expr, n)
+		}
+	}
+}
+
+// A long value costs no more when an expression asks for it often: read each time,
+// these would take minutes.
+func TestSQLLongValues(t *testing.T) {
+	zeros := strings.Repeat("0", 30_000)
+	props := propsOf("a", "0."+zeros+"1", "b", zeros+"7")
+	for expr, want := range map[string]bool{
+		strings.Repeat("a > 1.5 OR ", 360) + "a < 1.5":             true,
+		strings.Repeat("b = 8 OR b = 9999999999 OR ", 140) + "b=7": true,
+		strings.Repeat("a > b OR ", 400) + "a < b":                 true,
+		strings.Repeat("a IN ('1') OR ", 280) + "a < 0.5":          true,
+		strings.Repeat("a > 5 OR ", 400) + "a < b":                 false, // it is no integer
+	} {
+		sql, err := ParseSQL(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		for range 800 { // as many as a pull looks at
+			if got := sql.Match(props); got != want {
+				t.Fatalf("%.30s...: %v", expr, got)
+			}
+		}
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("%.30s...: %v", expr, took)
 		}
 	}
 }

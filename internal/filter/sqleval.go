@@ -3,6 +3,7 @@ package filter
 import (
 	"bytes"
 	"cmp"
+	"unsafe"
 )
 
 // vkind is the type of a value. Properties are strings; what they are compared
@@ -40,6 +41,40 @@ type evaluation struct {
 	*SQL
 	slots  [][]byte // values of the names; nil: the message has none
 	failed bool
+	long   map[number]read // what long values were read as
+}
+
+// longNumber is how many bytes a value has that is read once for each kind of
+// number, not as often as an expression asks: four hundred times 32 KiB a message
+// would take seconds a pull.
+const longNumber = 64
+
+// number is a value that is read as a number; read is what came of it.
+type number struct {
+	text *byte
+	kind vkind
+}
+
+type read struct {
+	value
+	ok bool
+}
+
+// readAs reads a string as a value of kind k.
+func (e *evaluation) readAs(s []byte, k vkind) (value, bool) {
+	if len(s) <= longNumber || k == vBool {
+		return readAs(s, k)
+	}
+	key := number{unsafe.SliceData(s), k}
+	r, known := e.long[key]
+	if !known {
+		if e.long == nil {
+			e.long = map[number]read{}
+		}
+		r.value, r.ok = readAs(s, k)
+		e.long[key] = r
+	}
+	return r.value, r.ok
 }
 
 // value is what node i comes to.
@@ -79,7 +114,10 @@ func (e *evaluation) value(i uint16) value {
 		if v.kind == vNull {
 			return v
 		}
-		_, is := e.sets[n.right][string(v.s)]
+		is := false
+		if len(v.s) <= MaxExpression { // as none of the set is longer
+			_, is = e.sets[n.right][string(v.s)]
+		}
 		return boolean(is)
 	}
 	return e.order(n)
@@ -107,6 +145,9 @@ func (e *evaluation) logic(n *node, decides int64) value {
 	if l.kind == vBool && l.n == decides {
 		return l
 	}
+	if e.failed {
+		return value{}
+	}
 	r := e.value(n.right)
 	if r.kind == vBool && r.n == decides {
 		return r
@@ -129,7 +170,9 @@ func (e *evaluation) equal(n *node) value {
 	case r.kind == vNull:
 		return boolean(false)
 	}
-	return boolean(e.compare(&l, &r) == 0)
+	c, ok := e.compare(&l, &r)
+	e.failed = e.failed || !ok
+	return boolean(c == 0)
 }
 
 // order is > >= < and <=; two strings are read as doubles.
@@ -144,15 +187,16 @@ func (e *evaluation) order(n *node) value {
 	}
 	if l.kind == vString && r.kind == vString {
 		for _, v := range []*value{&l, &r} {
-			f, ok := parseDouble(v.s)
+			f, ok := e.readAs(v.s, vDouble)
 			if !ok {
 				e.failed = true
 				return value{}
 			}
-			*v = value{kind: vDouble, f: f}
+			*v = f
 		}
 	}
-	c := e.compare(&l, &r)
+	c, ok := e.compare(&l, &r)
+	e.failed = e.failed || !ok
 	switch n.op {
 	case opGreater:
 		return boolean(c > 0)
@@ -164,19 +208,11 @@ func (e *evaluation) order(n *node) value {
 	return boolean(c <= 0)
 }
 
-func (e *evaluation) compare(l, r *value) int {
-	c, ok := compare(l, r)
-	if !ok {
-		e.failed = true
-	}
-	return c
-}
-
 // compare says whether l is less than, equal to or more than r, none of them
 // null. A string is read as what the other one is; not ok when it does not parse
 // as that, or when it stands to the right of a truth. Truths and numbers have no
 // order: the left one counts as less.
-func compare(l, r *value) (c int, ok bool) {
+func (e *evaluation) compare(l, r *value) (c int, ok bool) {
 	if l.kind == r.kind {
 		switch l.kind {
 		case vString:
@@ -188,21 +224,21 @@ func compare(l, r *value) (c int, ok bool) {
 	}
 	switch {
 	case l.kind == vString:
-		v, ok := readAs(l.s, r.kind)
+		v, ok := e.readAs(l.s, r.kind)
 		if !ok {
 			return 0, false
 		}
-		return compare(&v, r)
+		return e.compare(&v, r)
 	case l.kind == vBool:
 		return -1, r.kind != vString
 	case r.kind == vBool:
 		return -1, true
 	case r.kind == vString:
-		v, ok := readAs(r.s, l.kind)
+		v, ok := e.readAs(r.s, l.kind)
 		if !ok {
 			return 0, false
 		}
-		return compare(l, &v)
+		return e.compare(l, &v)
 	case l.kind == vDouble:
 		return compareDoubles(l.f, float64(r.n)), true
 	case r.kind == vDouble:

@@ -257,7 +257,7 @@ func (p *parser) between(left, at int, not bool) (int, *SyntaxError) {
 		return p.add(opOr, p.add(opLess, left, low), p.add(opGreater, left, high)), nil
 	}
 	if l, h := p.sql.nodes[low], p.sql.nodes[high]; l.op == opConst && h.op == opConst {
-		if c, _ := compare(&p.sql.consts[h.left], &p.sql.consts[l.left]); c < 0 {
+		if c, _ := new(evaluation).compare(&p.sql.consts[h.left], &p.sql.consts[l.left]); c < 0 {
 			return 0, errorAt(p.src, highAt, "the second bound is less than the first")
 		}
 	}
