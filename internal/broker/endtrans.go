@@ -263,9 +263,16 @@ func (l transLog) Read(topic string, from int64, most int, fn func(r message.Rec
 	return r.res.Next, err
 }
 
-// Settle implements trans.Log.
+// Settle implements trans.Log. A SYNC_MASTER waits for a slave as well, if there is
+// one: it will have the progress soon, and must not have it without what it stands
+// on.
 func (l transLog) Settle(ctx context.Context) error {
-	return l.store.Durable.Wait(ctx, l.store.Appended.Load())
+	end := l.store.Appended.Load()
+	if err := l.store.Durable.Wait(ctx, end); err != nil {
+		return err
+	}
+	l.inner.waitCopied(ctx, end)
+	return nil
 }
 
 // errTxBatch is why a batch is refused.
