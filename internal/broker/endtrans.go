@@ -41,8 +41,10 @@ func newTransDesk(live *config.Live[Options], log *zap.Logger, topics *meta.Topi
 	ask := func(group string, h *protocol.CheckHeader, body []byte) trans.Reach {
 		return askProducer(log, producers, group, h, body)
 	}
+	started := now()
+	clock := trans.Clock{Now: now, Passed: func() time.Duration { return now().Sub(started) }}
 	return &transDesk{live: live, log: log, topics: topics, create: in.create, stats: in.send.stats, save: offsets.Save,
-		desk: trans.New(transLog{store: in.send.store, inner: in}, offsets, ask, now)}
+		desk: trans.New(transLog{store: in.send.store, inner: in}, offsets, ask, clock)}
 }
 
 // endWait bounds how long one request waits for the disk.
@@ -136,7 +138,7 @@ func (s *transDesk) check(ctx context.Context) error {
 		s.log.Warn("no producer of the group could be asked about half messages: none is connected, or too much waits for those that are", zap.Int("messages", r.Unasked), zap.String("group", r.LastGroup))
 	}
 	if r.Aside > 0 {
-		s.log.Warn("half messages that nobody has ended are in "+message.TopicCheckMax+" now", zap.Int("messages", r.Aside), zap.Int("transactionCheckMax", o.TransactionCheckMax))
+		s.log.Warn("half messages that nobody has ended are in "+message.TopicCheckMax+" now", zap.Int("messages", r.Aside), zap.Int("transactionCheckMax", o.TransactionCheckMax), zap.Int("older than fileReservedTime", r.Old))
 	}
 	if r.From == r.To {
 		return err

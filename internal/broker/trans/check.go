@@ -26,6 +26,7 @@ type Report struct {
 	Unasked   int   // put back, and no producer of the group could be asked
 	Immune    int   // put back because they are too young to be asked about
 	Aside     int   // put aside
+	Old       int   // of those, because of their age alone
 	Gone      int64 // missing: deleted by age, or damaged
 	Problems  []error
 	LastGroup string // a group of which nobody could be asked
@@ -51,7 +52,6 @@ type round struct {
 	d      *Desk
 	ctx    context.Context
 	l      Limits
-	start  time.Time
 	rep    Report
 	base   int64          // the first half message looked at
 	bits   []uint64       // ended, by distance from base
@@ -90,7 +90,7 @@ const (
 // The error says why the round ended before its time; what it had done stays
 // done, and counts once it is durable.
 func (d *Desk) Check(ctx context.Context, l Limits) (Report, error) {
-	r := &round{d: d, ctx: ctx, l: l, start: d.now(), late: map[int64]bool{}}
+	r := &round{d: d, ctx: ctx, l: l, late: map[int64]bool{}}
 	least, most := d.log.Span(message.TopicHalf)
 	r.base = d.at(halfTopic, least, most)
 	r.rep.From, r.rep.To = r.base, r.base
@@ -116,8 +116,8 @@ func (d *Desk) at(topic []byte, least, most int64) int64 {
 
 // until says when a part of the round that begins now has to end.
 func (r *round) until() (over func() bool) {
-	begun := r.d.now()
-	return func() bool { return r.ctx.Err() != nil || r.d.now().Sub(begun) > longest }
+	begun := r.d.clock.Passed()
+	return func() bool { return r.ctx.Err() != nil || r.d.clock.Passed()-begun > longest }
 }
 
 // readOps reads the op records up to most and notes what they end.
@@ -234,12 +234,13 @@ func (r *round) decide(rec message.Record) bool {
 		return true
 	}
 	age := r.d.now().Sub(time.UnixMilli(rec.BornTime()))
-	switch {
-	case checks(rec) >= r.l.Most, age > r.l.Reserved:
+	old := r.d.age(rec) > r.l.Reserved
+	if often := checks(rec) >= r.l.Most; often || old {
+		if !often {
+			r.rep.Old++
+		}
 		r.add(act{rec, root, putAside(rec), toAside})
 		return true
-	case rec.StoreTime() >= r.start.UnixMilli():
-		return false
 	}
 	least, own := immunity(rec, r.l.TimeOut)
 	switch young := age >= 0 && age < least; {
@@ -247,7 +248,7 @@ func (r *round) decide(rec message.Record) bool {
 		r.add(act{rec, root, immune(rec), toWait})
 	case young, !r.whole:
 		return false
-	default: // also what was born in the future
+	default: // also what was born in the future, by a clock that was set or another's
 		r.add(act{rec, root, asked(rec), toAsk})
 	}
 	return true

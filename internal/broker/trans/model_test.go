@@ -166,6 +166,9 @@ type world struct {
 	*testing.T
 	rng    *rand.Rand
 	clock  time.Time
+	ran    time.Duration // by the clock that only runs forward
+	set    bool          // the wall clock has been set
+	odd    bool          // ... before the desk was made
 	disk   *disk
 	table  *table
 	desk   *Desk
@@ -191,8 +194,15 @@ func newWorld(t *testing.T, seed uint64) *world {
 
 func (w *world) now() time.Time { return w.clock }
 
+func (w *world) clocks() Clock {
+	return Clock{Now: w.now, Passed: func() time.Duration { return w.ran }}
+}
+
+// later lets time pass.
+func (w *world) later(d time.Duration) { w.clock, w.ran = w.clock.Add(d), w.ran+d }
+
 func (w *world) start() {
-	w.desk = New(w.disk, w.table, w.ask, w.now)
+	w.desk, w.odd = New(w.disk, w.table, w.ask, w.clocks()), w.set
 	w.asks = nil
 }
 
@@ -209,7 +219,7 @@ func (w *world) ask(group string, h *protocol.CheckHeader, body []byte) Reach {
 	}
 	id, _ := strconv.Atoi(string(r.Body()))
 	p := w.plans[id]
-	if age, least := w.clock.Sub(p.born), cmp.Or(p.immune, w.limits.TimeOut); age < least {
+	if age, least := w.clock.Sub(p.born), cmp.Or(p.immune, w.limits.TimeOut); age < least && !w.set {
 		w.Errorf("transaction %d was asked about at the age of %v, not %v", id, age, least)
 	}
 	if h.MsgID != strconv.Itoa(id) || r.Flag() != int32(id) {
@@ -348,7 +358,7 @@ func (w *world) drain() {
 	w.mute = false
 	w.disk.fail = func() error { return nil }
 	for range 30 {
-		w.clock = w.clock.Add(20 * time.Minute)
+		w.later(20 * time.Minute)
 		w.check()
 		w.answer(true)
 	}
@@ -382,7 +392,7 @@ func (w *world) step(faults bool) {
 	case 8:
 		w.answer(false)
 	case 9:
-		w.clock = w.clock.Add(time.Duration(w.rng.IntN(10_000)) * time.Millisecond)
+		w.later(time.Duration(w.rng.IntN(10_000)) * time.Millisecond)
 	case 10:
 		w.table.save()
 	case 11:
@@ -390,7 +400,13 @@ func (w *world) step(faults bool) {
 			return
 		}
 		w.faults = true
-		switch w.rng.IntN(4) {
+		switch w.rng.IntN(5) {
+		case 4: // somebody sets the clock; nothing is put aside for that
+			w.set = true
+			w.clock = w.clock.Add(time.Duration(w.rng.IntN(20*365)-10*365) * 24 * time.Hour)
+			if r := w.check(); r.Old > 0 && !w.odd {
+				w.Errorf("%d half messages were put aside because the clock was set", r.Old)
+			}
 		case 0: // a kill
 			w.table.load()
 			w.start()

@@ -92,13 +92,38 @@ type Desk struct {
 	log      Log
 	progress Progress
 	ask      Ask
-	now      func() time.Time
+	clock    Clock
+	began    time.Time // by the wall clock, when Passed was 0
+	first    int64     // half messages from this one on came after the desk was made
 	ends     *ends
 }
 
-// New makes a desk. now is the clock.
-func New(log Log, progress Progress, ask Ask, now func() time.Time) *Desk {
-	return &Desk{log: log, progress: progress, ask: ask, now: now, ends: newEnds(mostRemembered)}
+// Clock is the two clocks that a desk needs.
+type Clock struct {
+	Now    func() time.Time     // the wall clock, which may be set at any time
+	Passed func() time.Duration // since some moment of this process; it only runs forward
+}
+
+// New makes a desk.
+func New(log Log, progress Progress, ask Ask, clock Clock) *Desk {
+	_, first := log.Span(message.TopicHalf)
+	return &Desk{log: log, progress: progress, ask: ask, clock: clock, began: clock.Now().Add(-clock.Passed()), first: first, ends: newEnds(mostRemembered)}
+}
+
+// now is the wall clock.
+func (d *Desk) now() time.Time { return d.clock.Now() }
+
+// age is how old a half message is: by the wall clock, or as if nobody had set it
+// since the desk was made, and no more than the desk if it is not from before. So a
+// clock that is set puts no half message aside. That a copy seems younger than what
+// it is a copy of does no harm: it is the copy's file that may be deleted by age.
+func (d *Desk) age(r message.Record) time.Duration {
+	born, passed := time.UnixMilli(r.BornTime()), d.clock.Passed()
+	age := min(d.now().Sub(born), d.began.Add(passed).Sub(born))
+	if r.QueueOffset() >= d.first {
+		age = min(age, passed)
+	}
+	return age
 }
 
 // Why a transaction was not ended. The texts of the first four are the
