@@ -243,7 +243,7 @@ func (s *sender) undone(props, group []byte, now string) *groupStats {
 // queue is the queue of the store; that of the request before is mostly the same.
 func (s *sender) queue(w *outgoing, topic *protocol.TopicConfig, id int32) *store.Queue {
 	if n := len(w.staged); n > 0 {
-		if last := &w.staged[n-1]; last.topic == topic && last.queue == id {
+		if last := &w.staged[n-1]; last.topic == topic && last.q.ID() == id {
 			return last.q
 		}
 	}
@@ -290,7 +290,8 @@ func (s *sender) divert(w *outgoing, st *staged, m *message.Message, level int) 
 	w.props = w.edit.AppendTo(w.props[:0])
 	m.Props = w.props
 	st.topic = s.topics.Get(m.Topic) // what is counted; it is built in
-	return s.store.Queue(m.Topic, m.QueueID)
+	st.q = s.store.Queue(m.Topic, m.QueueID)
+	return st.q
 }
 
 // putBatch adds the messages of a SEND_BATCH body; they become neighbours in one

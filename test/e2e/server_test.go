@@ -50,6 +50,7 @@ var (
 		"gomq_store_sync_seconds", "gomq_store_append_seconds", "gomq_store_recovery_seconds",
 		"gomq_store_disk_used_ratio", "gomq_store_disk_limit_ratio", "gomq_store_failed",
 		"gomq_connections", "gomq_requests_total", "gomq_request_seconds", "gomq_refusals_total", "gomq_parked_pulls",
+		"gomq_delay_waiting_messages", "gomq_delay_overdue_seconds",
 	}
 	namesrvMetrics = []string{
 		"gomq_namesrv_brokers", "gomq_namesrv_topics", "gomq_namesrv_registrations_total", "gomq_namesrv_expired_total",

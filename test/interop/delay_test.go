@@ -3,13 +3,17 @@
 package interop
 
 import (
+	"encoding/binary"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"gomq/test/harness"
+	"gomq/test/raw"
 )
 
 // shortLevels are delay levels that a test can wait for; retries begin with the
@@ -169,3 +173,67 @@ func orderlyStuck(t *testing.T, e *env) {
 	time.Sleep(quiet)
 	e.await(t, 13, 0, c)
 }
+
+// sameDelayed: what a broker stores of a delayed send, when it delivers it, when a
+// consumer sends it back, and of the retries and dead letters of that, is the same
+// on both sides. next is the end of the topic's queue 0.
+func sameDelayed(t *testing.T, sides []*raw.Conn, topic string, next int) {
+	rng := harness.Rand(t)
+	schedule := map[int]int{}
+	const n, levels, group = 40, 18, "g-delayed"
+	// both compares a record that each side has at an offset.
+	both := func(what, topic string, queue, offset int) (physical [2]string) {
+		t.Helper()
+		var got [2]string
+		for k, c := range sides {
+			rec := storedIn(t, c, topic, queue, offset)
+			physical[k] = fmt.Sprint(binary.BigEndian.Uint64(rec[28:]))
+			got[k] = originID.ReplaceAllString(masked(rec), "ORIGIN_MESSAGE_ID\x01ID\x02")
+		}
+		if got[0] != got[1] {
+			t.Errorf("%s is stored as\n%q, by the original as\n%q", what, got[0], got[1])
+		}
+		return physical
+	}
+	soon := 0
+	for i := range n {
+		level := []int{1, 1, 7, 25}[i%4]
+		text := fmt.Sprintf("DELAY\x01%d\x02%s", level, somePropsOf(rng, i))
+		ext := raw.SendExt("pg-same", topic, 0, text)
+		ext["bornTimestamp"] = "1700000000123"
+		for k, c := range sides {
+			if _, err := c.Do(raw.SendMessage, ext, fmt.Appendf(nil, "delayed %d", i)); err != nil {
+				t.Fatalf("side %d, %q: %v", k, text, err)
+			}
+		}
+		level = min(level, levels)
+		both(fmt.Sprintf("delayed %q", text), "SCHEDULE_TOPIC_XXXX", level-1, schedule[level])
+		if schedule[level]++; level == 1 {
+			soon++
+		}
+	}
+	var physical [][2]string
+	for i := range soon {
+		physical = append(physical, both(fmt.Sprint("delivered ", i), topic, 0, next+i))
+	}
+	// back sends the i-th delivered message back on both sides.
+	back := func(at [2]string, level int) {
+		for k, c := range sides {
+			ext := map[string]string{"group": group, "offset": at[k], "delayLevel": strconv.Itoa(level), "originTopic": topic, "unitMode": "false"}
+			if _, err := c.Do(36, ext, nil); err != nil {
+				t.Fatalf("side %d: %v", k, err)
+			}
+		}
+	}
+	for i, at := range physical {
+		back(at, 1)
+		both(fmt.Sprint("sent back ", i), "SCHEDULE_TOPIC_XXXX", 0, schedule[1]+i)
+	}
+	for i := range physical {
+		at := both(fmt.Sprint("retry ", i), "%RETRY%"+group, 0, i)
+		back(at, -1)
+		both(fmt.Sprint("dead letter ", i), "%DLQ%"+group, 0, i)
+	}
+}
+
+var originID = regexp.MustCompile("ORIGIN_MESSAGE_ID\x01[0-9A-F]{32}\x02")

@@ -58,6 +58,7 @@ func TestSameRecord(t *testing.T) {
 			}
 		}
 	}
+	t.Run("Delayed", func(t *testing.T) { sameDelayed(t, sides, topic, at) })
 }
 
 // appendInBatch appends one message as the body of a batch has it.
@@ -72,8 +73,13 @@ func appendInBatch(dst []byte, body, props string) []byte {
 // stored is the record at an offset of queue 0.
 func stored(t *testing.T, c *raw.Conn, topic string, offset int) (rec []byte) {
 	t.Helper()
+	return storedIn(t, c, topic, 0, offset)
+}
+
+func storedIn(t *testing.T, c *raw.Conn, topic string, queue, offset int) (rec []byte) {
+	t.Helper()
 	harness.Eventually(t, 20*time.Second, "the message", func() bool {
-		cmd, err := c.Call(raw.PullMessage, map[string]string{"consumerGroup": "g-same", "topic": topic, "queueId": "0", "queueOffset": strconv.Itoa(offset),
+		cmd, err := c.Call(raw.PullMessage, map[string]string{"consumerGroup": "g-same", "topic": topic, "queueId": strconv.Itoa(queue), "queueOffset": strconv.Itoa(offset),
 			"maxMsgNums": "1", "sysFlag": "4", "commitOffset": "0", "suspendTimeoutMillis": "0", "subscription": "*", "subVersion": "0", "expressionType": "TAG"}, nil)
 		if err != nil {
 			t.Fatal(err)
