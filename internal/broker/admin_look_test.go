@@ -409,3 +409,35 @@ func TestReached(t *testing.T) {
 		t.Errorf("more than %d queues are remembered: %d", maxReached, s.reachedQueues.Load())
 	}
 }
+
+// The topic of traces is there from the start when it is switched on, under the
+// name that it is given; clients send to it and to the default one.
+func TestTraceTopic(t *testing.T) {
+	r := run(t, nil)
+	if r.b.topics.Get([]byte(message.TopicTrace)) != nil {
+		t.Error("there is a topic of traces though traceTopicEnable=false")
+	}
+	for _, name := range []string{"", "MyTraces"} {
+		r := run(t, func(o *Options) {
+			if o.TraceTopicEnable = true; name != "" {
+				o.MsgTraceTopicName = name
+			}
+		})
+		if name == "" {
+			name = message.TopicTrace
+		}
+		if c := r.b.topics.Get([]byte(name)); c == nil || c.WriteQueueNums != 1 || c.Perm != 6 {
+			t.Errorf("the topic %s is %+v", name, c)
+		}
+		r.send(name, 0, "Pub\x01...", "KEYS", "id1 key1")
+		r.eventually("the trace is found by its keys", func() bool {
+			for _, key := range []string{"id1", "key1"} {
+				resp := r.ask(protocol.QueryMessage, &protocol.QueryHeader{Topic: name, Key: key, MaxNum: 32, End: math.MaxInt64}, nil)
+				if resp.Code != protocol.Success {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}

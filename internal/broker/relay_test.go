@@ -397,3 +397,29 @@ func TestGroupOffsets(t *testing.T) {
 		t.Errorf("%d %q", resp.Code, resp.Remark)
 	}
 }
+
+// A broker that stops while a client is asked does not wait for it, and tells who
+// asked.
+func TestStopWhileAsking(t *testing.T) {
+	r := run(t, nil)
+	a := newAsked(nil)
+	r.b.relay.wait = time.Hour
+	r.consumer(a, "slow", "CG", protocol.LangJava, 409, "T")
+	done := make(chan error, 1)
+	go func() {
+		resp, err := r.c.Call(context.Background(), r.addr, protocol.NewRequest(protocol.GetConsumerRunningInfo, &protocol.RelayHeader{Group: "CG", ClientID: "slow"}, nil))
+		if err == nil && (resp.Code != protocol.SystemError || !strings.Contains(resp.Remark, "invoke consumer <CG> <slow> Exception: ")) {
+			err = fmt.Errorf("answered %d %q", resp.Code, resp.Remark)
+		}
+		done <- err
+	}()
+	a.next(t)
+	begun := time.Now()
+	r.stop()
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -170,7 +170,7 @@ func (s *stats) named(name, key, cluster string) (protocol.StatsView, bool) {
 		}
 	case "GROUP_GET_NUMS", "GROUP_GET_SIZE":
 		topic, group, _ := strings.Cut(key, "@")
-		if g := s.pair(topic, group); g != nil {
+		if g := s.pair(topic, group); g != nil && g.out.n.Load() > 0 {
 			return s.view(&g.out, &g.past, bytes), true
 		}
 	case "SNDBCK_PUT_NUMS":

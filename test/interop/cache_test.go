@@ -155,11 +155,15 @@ func classes(t testing.TB, version string) string {
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no sources of the driver (%v)", err)
 	}
-	if !hasLite(version) {
-		sources = slices.DeleteFunc(sources, func(s string) bool {
-			return filepath.Base(s) == "LitePulling.java" || filepath.Base(s) == "Requesting.java"
-		})
-	}
+	sources = slices.DeleteFunc(sources, func(s string) bool {
+		switch filepath.Base(s) {
+		case "LitePulling.java", "Requesting.java":
+			return !hasLite(version)
+		case "Asking5.java":
+			return !strings.HasPrefix(version, "5.")
+		}
+		return false
+	})
 	return compiled(t, "java-classes-"+version, lib, sources)
 }
 

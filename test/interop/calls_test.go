@@ -27,6 +27,7 @@ var callScenarios = []scenario{
 	{"Namespace", namespace},
 	{"Tools", toolCodes},
 	{"Mqadmin", mqadmin},
+	{"Tools5", toolCodes5},
 }
 
 // TestJavaCalls: what reaches clients through the broker, and what the tools ask.
@@ -40,7 +41,8 @@ func TestJavaCalls(t *testing.T) {
 	t.Run("Together", func(t *testing.T) {
 		for _, e := range envs {
 			for _, s := range callScenarios {
-				if s.name == "Requests" && !hasLite(e.version) || s.name == "Mqadmin" && e.version != "4.9.8" {
+				if s.name == "Requests" && !hasLite(e.version) || s.name == "Mqadmin" && e.version != "4.9.8" ||
+					s.name == "Tools5" && (!strings.HasPrefix(e.version, "5.") || serverVersion != "") {
 					continue
 				}
 				t.Run(e.name+"/"+s.name, func(t *testing.T) {
@@ -55,7 +57,8 @@ func TestJavaCalls(t *testing.T) {
 	}
 	asked(t, c.broker, "GET_CONSUMER_RUNNING_INFO", "CONSUME_MESSAGE_DIRECTLY", "INVOKE_BROKER_TO_RESET_OFFSET", "INVOKE_BROKER_TO_GET_CONSUMER_STATUS",
 		"SEND_REPLY_MESSAGE_V2", "QUERY_CONSUME_TIME_SPAN", "CLONE_GROUP_OFFSET", "VIEW_BROKER_STATS_DATA", "GET_BROKER_CONSUME_STATS", "QUERY_CONSUME_QUEUE",
-		"CLEAN_EXPIRED_CONSUMEQUEUE", "CLEAN_UNUSED_TOPIC", "GET_ALL_PRODUCER_INFO", "DELETE_EXPIRED_COMMITLOG")
+		"CLEAN_EXPIRED_CONSUMEQUEUE", "CLEAN_UNUSED_TOPIC", "GET_ALL_PRODUCER_INFO", "DELETE_EXPIRED_COMMITLOG",
+		"UPDATE_AND_CREATE_TOPIC_LIST", "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", "QUERY_TOPICS_BY_CONSUMER", "QUERY_SUBSCRIPTION_BY_CONSUMER")
 }
 
 // toolsHome is a directory with what the command line tool wants to find.
@@ -383,6 +386,11 @@ func mqadmin(t *testing.T, e *env) {
 	q := regexp.QuoteMeta
 	run("consumerStatus -g "+group, `#Index     #ClientId`, `(?m)^1 +`+q(id)+` +V4_9_8 +\d+/`+q(id), `Same subscription in the same group of consumer`, `Rebalance OK`)
 	run("consumerStatus -g "+group+" -i "+id, `PROP_CONSUME_TYPE +: CONSUME_PASSIVELY`, `Topic: `+q(topic)+` +ClassFilter: false +SubExpression: \*`)
+	run("consumerProgress -g "+group, q(topic)+` +\S+ +0 +2 +2 +0 +20\d\d-`, `Consume TPS: \d+\.\d\d`, `Diff Total: 0`)
+	run("consumerProgress -g "+group+" -s true", q(topic)+` +\S+ +0 +2 +2 +\d+\.\d+\.\d+\.\d+ +0 +20\d\d-`)
+	run("consumerConnection -g "+group, q(id)+` +127\.0\.0\.1:\d+ +JAVA +V4_9_8`, `ConsumeType: CONSUME_PASSIVELY`, `MessageModel: CLUSTERING`)
+	run("producerConnection -g "+e.producer+" -t "+topic, `0001 +\S+@`+q(e.producer)+` +127\.0\.0\.1:\d+ +JAVA +V4_9_8`)
+	run("producerConnection -g NoSuchPG -t "+topic, `CODE: 1 +DESC: the producer group\[NoSuchPG\] not exist`)
 	run("brokerConsumeStats -b "+addr, q(topic)+` +`+q(group)+` +\S+ +0 +2 +2 +0 +20\d\d-`, `Diff Total: \d+`)
 	run("producer -b "+addr, `producer group \(`+q(e.producer)+`\) instance : clientId=\S+@`+q(e.producer)+`,remoteIP=/127\.0\.0\.1:\d+, language=JAVA, version=409, lastUpdateTimestamp=\d+`)
 	run("queryCq -t "+topic+" -q 0 -i 0 -c 1 -b "+addr+" -g "+group, `Subscription data: `, `"subString":"\*"`, `Filter data: \s+null`, `max: 2, min: 0`,
@@ -408,4 +416,39 @@ func mqadmin(t *testing.T, e *env) {
 			t.Errorf("queue %d of a group that is not connected is at %d, %v", n, at, err)
 		}
 	}
+}
+
+// toolCodes5: what the administration client of 5.x asks of the broker beside that,
+// and a reset of one queue.
+func toolCodes5(t *testing.T, e *env) {
+	topic, group, consumer, _ := e.consuming(t, "tools5", 8)
+	addr := e.c.broker.Addr()
+	if got := do[struct{ Topics []string }](t, e.driver, "topicsOf", "name", e.admin, "group", group).Topics; !slices.Contains(got, topic) {
+		t.Errorf("the group's topics are %v", got)
+	}
+	if got := do[struct{ Expression string }](t, e.driver, "subscriptionOf", "name", e.admin, "group", group, "topic", topic).Expression; got != "*" {
+		t.Errorf("it subscribes with %q", got)
+	}
+	topics, groups := []string{e.fresh("list"), e.fresh("list")}, []string{e.fresh("list"), e.fresh("list")}
+	do[none](t, e.driver, "topicList", "name", e.admin, "addr", addr, "topics", strings.Join(topics, ","), "queues", 3)
+	for _, name := range topics {
+		harness.Eventually(t, arrival, "the route of "+name, func() bool { return routed(t, e.driver, e.admin, name, 3) })
+	}
+	do[none](t, e.driver, "groupList", "name", e.admin, "addr", addr, "groups", strings.Join(groups, ","), "retries", 5)
+	for _, name := range groups {
+		got := do[struct {
+			Group   string
+			Retries int
+		}](t, e.driver, "groupOf", "name", e.admin, "addr", addr, "group", name)
+		if got.Group != name || got.Retries != 5 {
+			t.Errorf("group %+v", got)
+		}
+	}
+	do[none](t, e.driver, "resetQueue", "name", e.admin, "addr", addr, "topic", topic, "group", group, "queue", 2, "offset", 1)
+	all := e.await(t, 9, arrival, consumer)
+	if m := all[8]; m.QueueID != 2 || m.QueueOffset != 1 {
+		t.Errorf("after the reset came %+v", m)
+	}
+	time.Sleep(quiet)
+	e.await(t, 9, 0, consumer)
 }

@@ -34,6 +34,7 @@ public final class Driver {
     private final PrintStream out;
     final String namesrv;
     final Map<String, Verb> verbs = new LinkedHashMap<>();
+    final Administering admins = new Administering(this);
     /** What was started under a name and how to stop it. Guarded by itself. */
     private final Map<String, Runnable> stops = new LinkedHashMap<>();
 
@@ -50,14 +51,13 @@ public final class Driver {
         new Transacting(driver).register();
         new Pushing(driver).register();
         new Pulling(driver).register();
-        Administering admins = new Administering(driver);
-        admins.register();
-        new Asking(admins).register(driver);
-        for (String since46 : new String[] {"LitePulling", "Requesting"}) {
+        driver.admins.register();
+        new Asking(driver.admins).register(driver);
+        for (String later : new String[] {"LitePulling", "Requesting", "Asking5"}) { // not there in every version
             try {
-                Class.forName("gomq.interop." + since46).getDeclaredConstructor(Driver.class).newInstance(driver);
+                Class.forName("gomq.interop." + later).getDeclaredConstructor(Driver.class).newInstance(driver);
             } catch (ClassNotFoundException e) {
-                System.err.println("this version has no " + since46);
+                System.err.println("this version has no " + later);
             }
         }
         driver.verbs.put("stop", a -> {
