@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gomq/internal/message"
+	"gomq/internal/store/simdisk"
 )
 
 // ship copies the log of m to s in pieces of random sizes, as replication would.
@@ -227,5 +228,73 @@ func TestShippingRefusals(t *testing.T) {
 	sameQueues(t, m, s)
 	if _, err := m.ReadRaw(whole, m.MaxOffset(), m.MaxOffset()+1); !errors.Is(err, ErrNoRecord) {
 		t.Errorf("reading behind the end: %v", err)
+	}
+}
+
+// The power may go at any moment while an empty log is begun in the middle, and
+// while it takes its first records: the store opens again, and what comes once more
+// fits.
+func TestPowerCutWhileLogBeginsAnew(t *testing.T) {
+	m := open(t, small(t))
+	defer m.Close()
+	for range 120 {
+		send(t, m, "T", 0, make([]byte, 2000), "")
+	}
+	for m.log.Len() > 2 {
+		if err := m.log.DropFirst(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reached := 0
+	for k := 1; ; k++ {
+		d := simdisk.New()
+		o := Options{Root: "/store", CommitLogFileSize: 64 << 10, ConsumeQueueFileSize: 1000, SyncFlush: k%2 == 0, FS: d, FlushInterval: time.Millisecond, FlushQueueInterval: time.Millisecond}
+		s := open(t, o)
+		d.PowerOffAt(k)
+		r := rand.New(rand.NewPCG(uint64(k), 5))
+		at, rest, buf := m.MinOffset(), []byte(nil), make([]byte, 30_000)
+		for from := at; from < m.MaxOffset() && !d.Off(); {
+			n, err := m.ReadRaw(buf, from, m.MaxOffset())
+			if err != nil {
+				t.Fatal(err)
+			}
+			from += int64(n)
+			rest = append(rest, buf[:n]...)
+			used, err := s.AppendRaw(at, rest)
+			if err != nil && !d.Off() {
+				t.Fatalf("power off at %d: %v", k, err)
+			}
+			at += int64(used)
+			rest = rest[used:]
+			if from == m.MaxOffset() {
+				_ = s.Durable.Wait(t.Context(), at)
+			}
+		}
+		if !d.Off() {
+			d.PowerOffAt(0)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		reached++
+		crashProcess(s)
+		o.FS = d.Crash(uint64(k), []float64{0, 0.5, 1}[k%3])
+		s = open(t, o)
+		ship(t, r, m, s)
+		waitFor(t, s)
+		sameLog(t, m, s)
+		sameQueues(t, m, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, o)
+		sameLog(t, m, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reached < 5 {
+		t.Errorf("only %d power cuts", reached)
 	}
 }

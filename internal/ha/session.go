@@ -1,0 +1,233 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"gomq/internal/task"
+)
+
+// session is one connection to the master, from its making to its end.
+func (r *Replica) session(ctx context.Context, addr string) error {
+	l := r.o.Log
+	dial, cancel := context.WithTimeout(ctx, dialWait)
+	defer cancel()
+	// The first report is an acknowledgement too.
+	if err := r.o.Confirm.Wait(dial, l.MaxOffset()); err != nil {
+		return fmt.Errorf("the log is not durable yet: %w", err)
+	}
+	var info MasterInfo
+	if r.o.Ask != nil {
+		var err error
+		if info, err = r.o.Ask(dial, addr); err != nil {
+			return err
+		}
+	}
+	if !info.Greets {
+		if err := info.refuses(l); err != nil {
+			return err
+		}
+	}
+	conn, err := r.o.Dial(dial, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	r.mu.Lock()
+	r.conn = conn
+	r.state.Master = addr
+	r.mu.Unlock()
+	if ctx.Err() != nil || r.paused.Load() {
+		return errors.New("paused")
+	}
+	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead), turn: make(chan struct{}, 1)}
+	if s.at == 0 || l.Empty() {
+		s.at = -1
+	}
+	s.reported.Store(-1)
+	if info.Greets {
+		if err := s.greet(); err != nil {
+			return err
+		}
+	}
+	return s.follow(ctx, info.Greets)
+}
+
+// session is a connection to the master.
+type session struct {
+	r    *Replica
+	conn net.Conn
+	at   int64 // the next block begins here; -1 = anywhere, the log is empty
+
+	buf  []byte // what came and is no whole block yet lies in buf[lo:hi]
+	lo   int
+	hi   int
+	rest []byte // what came and is no whole record yet; it ends at at
+
+	turn     chan struct{} // held while a report is written
+	reported atomic.Int64
+}
+
+// follow reports and appends until something is wrong.
+func (s *session) follow(ctx context.Context, greeted bool) error {
+	r := s.r
+	if !greeted {
+		if err := s.report(r.o.Log.MaxOffset()); err != nil {
+			return err
+		}
+	}
+	now := time.Now()
+	r.note(func(st *ReplicaState) {
+		st.Connected, st.Greeted, st.Since, st.LastBlock, st.Stopped, st.Err = true, greeted, now, now, false, nil
+	})
+	r.o.Zap.Info("this slave follows its master", zap.Stringer("master", s.conn.RemoteAddr()), zap.Bool("greeted", greeted), zap.Int64("from", r.o.Log.MaxOffset()))
+	g := task.NewGroup(ctx, r.o.Zap, nil)
+	defer g.Stop()
+	defer s.conn.Close()
+	g.Go("reports to the master", s.reports)
+	for {
+		if err := s.read(); err != nil {
+			return err
+		}
+		if err := s.take(ctx); err != nil {
+			return err
+		}
+		// What is in the log already needs no other goroutine to say so.
+		if err := s.report(r.o.Confirm.Load()); err != nil {
+			return err
+		}
+	}
+}
+
+// read gets more bytes from the master.
+func (s *session) read() error {
+	if s.lo == s.hi {
+		s.lo, s.hi = 0, 0
+	} else if s.hi == len(s.buf) {
+		s.hi = copy(s.buf, s.buf[s.lo:s.hi])
+		s.lo = 0
+		if s.hi == len(s.buf) {
+			s.buf = append(s.buf, make([]byte, min(len(s.buf), MaxBlock+firstRead-len(s.buf)))...)
+		}
+	}
+	s.conn.SetReadDeadline(time.Now().Add(s.r.o.Tune().Silence))
+	n, err := s.conn.Read(s.buf[s.hi:])
+	s.hi += n
+	return err
+}
+
+// take appends the whole blocks that have come.
+func (s *session) take(ctx context.Context) error {
+	for {
+		b, used, err := ParseBlock(s.buf[s.lo:s.hi])
+		if err != nil || used == 0 {
+			return err
+		}
+		s.lo += used
+		end := b.Offset + int64(len(b.Bytes))
+		if s.at >= 0 && b.Offset != s.at {
+			return fmt.Errorf("the master sends the log from %d on, this slave has it up to %d", b.Offset, s.at)
+		}
+		s.r.note(func(st *ReplicaState) { st.LastBlock, st.MasterEnd = time.Now(), max(st.MasterEnd, end) })
+		if len(b.Bytes) == 0 {
+			continue
+		}
+		if s.at < 0 {
+			s.at = b.Offset
+		}
+		if err := s.append(ctx, b.Bytes); err != nil {
+			return err
+		}
+	}
+}
+
+// append appends the bytes of a block behind those that were no whole record.
+func (s *session) append(ctx context.Context, p []byte) error {
+	from := s.at - int64(len(s.rest))
+	s.at += int64(len(p))
+	torn := len(s.rest) > 0
+	if torn {
+		s.rest = append(s.rest, p...)
+		p = s.rest
+	}
+	for {
+		used, err := s.r.o.Log.AppendRaw(from, p)
+		from, p = from+int64(used), p[used:]
+		if err == nil {
+			break
+		}
+		if s.r.o.Temporary == nil || !s.r.o.Temporary(err) {
+			return err
+		}
+		s.r.o.Zap.Error("this slave cannot take what its master sends; it waits", zap.Error(err))
+		if !sleep(ctx, spaceWait) {
+			return ctx.Err()
+		}
+	}
+	if torn {
+		s.rest = s.rest[:copy(s.rest, p)]
+	} else {
+		s.rest = append(s.rest[:0], p...)
+	}
+	if len(s.rest) == 0 && cap(s.rest) > firstRead {
+		s.rest = nil
+	}
+	return nil
+}
+
+// report tells the master how far the log has got, unless it has been told.
+func (s *session) report(offset int64) error {
+	if offset <= s.reported.Load() {
+		return nil
+	}
+	return s.tell(offset)
+}
+
+// tell writes a report.
+func (s *session) tell(offset int64) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	offset = max(offset, s.reported.Load()) // never back
+	s.reported.Store(offset)
+	s.conn.SetWriteDeadline(time.Now().Add(s.r.o.Tune().Silence))
+	var b [ReportSize]byte
+	_, err := s.conn.Write(AppendReport(b[:0], offset))
+	return err
+}
+
+// reports tells the master what has become durable, and that this slave is alive.
+func (s *session) reports(ctx context.Context) error {
+	confirm := s.r.o.Confirm
+	wake := &alarm{ring: make(chan struct{}, 1)}
+	beat := time.NewTicker(max(s.r.o.Tune().Heartbeat, time.Millisecond))
+	defer beat.Stop()
+	for listed := false; ; {
+		if !listed && s.r.o.Late {
+			listed = true
+			confirm.When(max(confirm.Load(), s.reported.Load())+1, time.Time{}, wake)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake.ring:
+			if wake.failed.Load() != nil {
+				s.conn.Close()
+				return nil
+			}
+			listed = false
+			if err := s.report(confirm.Load()); err != nil {
+				return nil // the reader has noticed
+			}
+		case <-beat.C:
+			if err := s.tell(confirm.Load()); err != nil {
+				return nil
+			}
+		}
+	}
+}
