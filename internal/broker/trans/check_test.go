@@ -404,7 +404,7 @@ func TestMemory(t *testing.T) {
 }
 
 func TestStamp(t *testing.T) {
-	m := message.Message{Topic: []byte("T"), QueueID: 5, SysFlag: message.Prepared | message.Compressed, Props: []byte("REAL_QID\x019\x02a\x01b\x02REAL_TOPIC\x01X\x02")}
+	m := message.Message{Topic: []byte("T"), QueueID: 5, SysFlag: message.Prepared | message.Compressed, Props: []byte("REAL_QID\x019\x02a\x01b\x02REAL_TOPIC\x01X\x02TRAN_PREPARED_QUEUE_OFFSET\x013\x02TRANSACTION_CHECK_TIMES\x0115")}
 	if _, err := stamp(&m); err != nil || string(m.Topic) != message.TopicHalf || m.QueueID != 0 || m.SysFlag != message.Compressed ||
 		string(m.Props) != "a\x01b\x02REAL_TOPIC\x01T\x02REAL_QID\x015" {
 		t.Errorf("%q %v", m.Props, err)
@@ -433,5 +433,28 @@ func TestStamp(t *testing.T) {
 	}
 	if checks(b) != 3 {
 		t.Errorf("%d checks", checks(b))
+	}
+}
+
+// A half message that is bound for nowhere, which no send makes, is not delivered
+// anywhere, holds up nothing and is put aside.
+func TestBoundForNowhere(t *testing.T) {
+	for _, props := range []string{"", "REAL_TOPIC\x01a/b\x02REAL_QID\x010", "REAL_TOPIC\x01T", "REAL_TOPIC\x01T\x02REAL_QID\x01-1", "REAL_TOPIC\x01T\x02REAL_QID\x014294967296",
+		"REAL_TOPIC\x01" + message.TopicHalf + "\x02REAL_QID\x010"} {
+		w := fixed(t)
+		w.faults = true
+		placed := w.disk.append(message.Message{Topic: halfTopic, Body: []byte("0"), Props: []byte("PGROUP\x01PG\x02" + props)})
+		w.begin(0, 0)
+		_, err := w.desk.End(context.Background(), &protocol.EndHeader{Group: []byte("PG"), HalfOffset: placed.QueueOffset, LogOffset: placed.Offset, Outcome: int32(message.Commit)})
+		if err == nil || len(w.disk.recs) != 2 {
+			t.Errorf("%q: %v, %d records", props, err, len(w.disk.recs))
+		}
+		for range 5 {
+			w.later(time.Minute)
+			w.check()
+		}
+		if w.plans[0].asked != 3 || w.in(message.TopicCheckMax)[0] != 2 {
+			t.Errorf("%q: the other one was asked about %d times; put aside %v", props, w.plans[0].asked, w.in(message.TopicCheckMax))
+		}
 	}
 }

@@ -16,8 +16,11 @@ const propsRoom = 96
 // Stamp makes of m, a client's message to be, its half message: it goes to the
 // topic of half messages and remembers where it is bound (store.md section 13). p
 // is its properties, from which its text is appended to buf. An error says that it
-// is too long.
+// is too long. What only a broker may say of a half message is left out: by it a
+// client could end transactions of others.
 func Stamp(m *message.Message, p *message.PropSet, buf []byte) ([]byte, error) {
+	p.Delete(message.PropPreparedOff)
+	p.Delete(message.PropCheckTimes)
 	p.Set(message.PropRealTopic, m.Topic)
 	p.SetInt(message.PropRealQueue, int64(m.QueueID))
 	at := len(buf)
@@ -49,6 +52,9 @@ func bound(r message.Record) (message.Message, error) {
 	topic, _ := message.Prop(m.Props, message.PropRealTopic)
 	if err := message.ValidTopic(string(topic)); err != nil {
 		return m, fmt.Errorf("its %s: %w", message.PropRealTopic, err)
+	}
+	if message.NotForSending(topic) {
+		return m, fmt.Errorf("its %s is %s, to which nobody may send", message.PropRealTopic, topic)
 	}
 	text, _ := message.Prop(m.Props, message.PropRealQueue)
 	queue, err := strconv.ParseInt(string(text), 10, 32)
@@ -138,7 +144,7 @@ func first(r message.Record) (half int64, ok bool) {
 		return 0, false
 	}
 	half, err := strconv.ParseInt(string(v), 10, 64)
-	return half, err == nil && half >= 0
+	return half, err == nil && half >= 0 && half < r.QueueOffset()
 }
 
 // maxImmunity bounds what a message may ask for.
