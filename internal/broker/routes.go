@@ -281,9 +281,9 @@ func Calls() map[int32]string {
 	return map[int32]string{
 		protocol.CheckTransactionState:    "",
 		protocol.NotifyConsumerIdsChanged: "",
-		220:                               "resetting the offsets of connected consumers",
-		221:                               "asking connected consumers",
-		326:                               "request and reply",
+		protocol.ResetConsumerOffset:      "",
+		protocol.GetClientStatus:          "",
+		protocol.PushReplyMessage:         "",
 	}
 }
 
