@@ -83,6 +83,10 @@ func newDelayer(d *delayer, now func() time.Time) *delayer {
 			n = min(max(n, int(q.ID())+1), delay.MaxLevels)
 		}
 	}
+	if most := d.levels.Longest(); most >= d.live.Load().FileReservedTime {
+		d.log.Warn("the longest delay of messageDelayLevel is not shorter than fileReservedTime: such messages may be deleted before they are due",
+			zap.Duration("delay", most), zap.Duration("fileReservedTime", d.live.Load().FileReservedTime))
+	}
 	for level := 1; level <= n; level++ {
 		x := &levelLine{d: d, level: level, wake: make(chan struct{}, 1)}
 		x.line = delay.NewLine(d.levels.Of(level), d.table.Get(level), x.queue().Max(), clock)
@@ -121,7 +125,13 @@ func (d *delayer) start(group *task.Group, every time.Duration) {
 func (d *delayer) save(ctx context.Context) error {
 	d.note()
 	end := d.store.Appended.Load() // behind the copies of all of these
-	return d.table.Save(func() error { return d.store.Durable.Wait(ctx, end) })
+	return d.table.Save(func() error {
+		err := d.store.Durable.Wait(ctx, end)
+		if err == nil {
+			d.inner.waitCopied(ctx, end) // a slave asks for what is saved
+		}
+		return err
+	})
 }
 
 // saveAtEnd is save for a store that has been closed and so has everything on the

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -111,18 +112,18 @@ func sendBack(r message.Record, h *protocol.SendBackHeader, most int32) (m inner
 	var p message.PropSet
 	m = again(r)
 	m.Prepared = 0
-	m.Reconsume++
+	m.Reconsume += int32(btoi(r.Reconsume() < math.MaxInt32))
 	m.AnyQueue = true
 	p.Parse(r.Props())
 	if _, ok := p.Get(message.PropRetryTopic); !ok {
 		p.Set(message.PropRetryTopic, r.Topic())
 	}
 	p.Set(message.PropWait, []byte("false"))
-	level := h.DelayLevel
+	level := int64(h.DelayLevel)
 	if level == 0 {
-		level = 3 + r.Reconsume()
+		level = 3 + int64(r.Reconsume())
 	}
-	if dead = r.Reconsume() >= most || level < 0; dead {
+	if dead = r.Reconsume() >= most || h.DelayLevel < 0; dead {
 		level = 0
 		m.Topic = append([]byte(message.DLQPrefix), h.Group...)
 		m.Make = &protocol.TopicConfig{ReadQueueNums: 1, WriteQueueNums: 1, Perm: meta.PermRead | meta.PermWrite, TopicFilterType: "SINGLE_TAG"}
@@ -130,7 +131,7 @@ func sendBack(r message.Record, h *protocol.SendBackHeader, most int32) (m inner
 		m.Topic = append([]byte(message.RetryPrefix), h.Group...)
 	}
 	m.Level = int(level)
-	p.SetInt(message.PropDelay, int64(level))
+	p.SetInt(message.PropDelay, level)
 	if id, ok := p.Get(message.PropOriginID); !ok || len(id) == 0 {
 		p.Set(message.PropOriginID, message.AppendID(nil, r.StoreHost(), r.Offset()))
 	}

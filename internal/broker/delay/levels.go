@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,14 @@ func (l Levels) Of(level int) time.Duration {
 		return 0
 	}
 	return l[min(level, len(l))-1]
+}
+
+// Longest is the longest of the delays, 0 without any.
+func (l Levels) Longest() time.Duration {
+	if len(l) == 0 {
+		return 0
+	}
+	return slices.Max(l)
 }
 
 // Level is the level that the value of a DELAY property asks for; 0 is no delay. ok

@@ -59,6 +59,7 @@ type Line struct {
 	delay time.Duration
 	clock Clock
 	codes [perStep]int64
+	front int64         // the entry whose code is in codes[0], -1 = none
 	pause time.Duration // after the next error
 
 	mu    sync.Mutex // guards the rest
@@ -90,7 +91,7 @@ const (
 // NewLine makes the line of a level that waits for delay. next is the first entry
 // that has not been delivered, max the end of the queue.
 func NewLine(delay time.Duration, next, max int64, clock Clock) *Line {
-	l := &Line{delay: delay, clock: clock, next: next, seen: max}
+	l := &Line{delay: delay, clock: clock, next: next, seen: max, front: -1}
 	ahead, now := l.clocks()
 	l.spans = []span{{kind: old, ahead: ahead, at: now}, {from: max, ahead: ahead}}
 	return l
@@ -196,10 +197,17 @@ func (l *Line) Step(ctx context.Context, q Queue) (wait time.Duration, err error
 		l.pause = 0
 		return Forever, nil
 	}
+	if next == l.front { // the one that was not due before
+		if _, wait := l.due(next, l.codes[:1], now); wait > 0 {
+			return min(wait, Look), nil
+		}
+	}
 	n, err := q.Codes(next, l.codes[:min(perStep, end-next)])
 	if err != nil {
+		l.front = -1
 		return l.failed(), err
 	}
+	l.front = next
 	due, wait := l.due(next, l.codes[:n], now)
 	if due == 0 {
 		l.pause = 0
