@@ -14,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 2s
 SUITE       := .ci/suite
 
-.PHONY: help build run cluster cluster-stop check fmt vet staticcheck house fuzz test unit e2e faults interop interop-all torture bench docs clean
+.PHONY: help build run cluster cluster-stop check fmt vet staticcheck house fuzz test unit e2e faults interop interop-all torture mutants bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -40,11 +40,11 @@ fmt:
 vet:
 	go vet ./...
 	go vet -tags failpoints ./...
-	cd test && go vet ./... && go vet -tags faults,interop_all ./...
+	cd test && go vet ./... && go vet -tags faults,interop_all,mutants ./...
 
 staticcheck:
 	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then \
-		go run $(STATICCHECK) ./... && (cd test && go run $(STATICCHECK) -tags faults,interop_all ./...) && echo "staticcheck: ok"; \
+		go run $(STATICCHECK) ./... && (cd test && go run $(STATICCHECK) -tags faults,interop_all,mutants ./...) && echo "staticcheck: ok"; \
 	else echo "SKIP staticcheck: $(STATICCHECK) cannot be had here"; fi
 
 house:
@@ -72,6 +72,9 @@ interop-all: ## what does not fit into interop
 
 torture: ## hours of kills and power cuts: make torture, ends with Ctrl-C or the first violation
 	@$(SUITE) go torture -tags faults,torture -timeout 0 ./faults/...
+
+mutants: ## deliberate bugs, each of which a named test has to find (some minutes)
+	@$(SUITE) go mutants -tags mutants -timeout 30m ./mutants/...
 
 bench: ## every row of docs/BENCHMARKS.md in one run; PROBES and GOMQ_TEST_JAVA_LIB add rows
 	cd test && go run ./bench $(BENCH)
