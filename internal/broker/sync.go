@@ -15,12 +15,15 @@ import (
 	"gomq/internal/broker/meta"
 	"gomq/internal/client"
 	"gomq/internal/config"
+	"gomq/internal/message"
 	"gomq/internal/protocol"
+	"gomq/internal/store"
 )
 
 const (
 	syncEvery = 10 * time.Second // as in the original (behaviour.md section 18)
 	syncRetry = 3 * time.Second  // after a round that failed: the master may be back
+	syncSoon  = time.Second      // between two rounds at least
 	syncCall  = 3 * time.Second  // for one request
 	// maxPushes bounds what one round gives back to the master; the next one goes on.
 	maxPushes = 10_000
@@ -43,8 +46,10 @@ type follower struct {
 	topics  *meta.Topics
 	groups  *meta.Groups
 	offsets *meta.Offsets
+	store   *store.Store
 	drop    func(topic string) error // removes the queues of a topic that the master has no more
 	now     func() time.Time
+	unknown chan struct{} // messages of a topic have come that the master has not told of
 
 	life    masterLife           // the master process of the last round
 	seen    protocol.OffsetTable // what that one said last, and what it has been given; nil before
@@ -61,31 +66,79 @@ type masterLife struct {
 // follow keeps this slave's tables like its master's until the broker stops.
 func (b *Broker) follow() {
 	f := &follower{live: b.live, log: b.log, names: b.names, client: b.outward, topics: b.topics, groups: b.groups, offsets: b.offsets,
-		drop: b.topicAdmin.drop, now: b.with.now}
+		store: b.store, drop: b.topicAdmin.drop, now: b.with.now, unknown: make(chan struct{}, 1)}
+	b.store.OnArrive(func(q *store.Queue, max int64) {
+		b.pull.arrived(q, max)
+		f.arrived(q)
+	})
 	b.group.Go("synchronisation with the master", f.run)
 }
 
-// run synchronises at once, every syncEvery, when nameservers name another master,
-// and soon after a round that failed.
+// arrived asks for the master's topics when there are messages of one that is not
+// known: it has just been created.
+func (f *follower) arrived(q *store.Queue) {
+	if f.topics.Has(q.Topic()) || message.IsSystemTopic(q.Topic()) {
+		return
+	}
+	select {
+	case f.unknown <- struct{}{}:
+	default:
+	}
+}
+
+// run synchronises at once, every syncEvery, when nameservers name another master or
+// a topic is not known, and soon after a round that failed.
 func (f *follower) run(ctx context.Context) error {
 	f.loadLife()
 	for ctx.Err() == nil {
 		changed := f.names.masterChanged()
 		err := f.round(ctx)
-		f.note(ctx, err)
 		wait := syncEvery
 		if err != nil {
 			wait = syncRetry
+			err = errors.Join(err, f.adopt())
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-changed:
-		case <-t.C:
+		f.note(ctx, err)
+		if rest(ctx, syncSoon, nil, nil) {
+			rest(ctx, wait-syncSoon, changed, f.unknown)
 		}
-		t.Stop()
 	}
 	return nil
+}
+
+// rest waits for the time given, the end of ctx (false) or one of the events.
+func rest(ctx context.Context, wait time.Duration, a, b <-chan struct{}) bool {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-a:
+	case <-b:
+	case <-t.C:
+	}
+	return true
+}
+
+// adopt makes the topics known that this slave has messages of, when the master
+// that created them died before it told: they were acknowledged, and consumers are
+// to read them here.
+func (f *follower) adopt() error {
+	queues := map[string]int32{}
+	for _, q := range f.store.Queues() {
+		if topic := q.Topic(); q.Max() > 0 && !f.topics.Has(topic) && !message.IsSystemTopic(topic) {
+			queues[topic] = max(queues[topic], q.ID()+1)
+		}
+	}
+	var errs []error
+	for topic, n := range queues {
+		err := f.topics.Adopt(topic, max(n, f.live.Load().DefaultTopicQueueNums))
+		if err == nil {
+			f.log.Warn("this slave has messages of a topic that its master, which does not answer, had just created; they are served", zap.String("topic", topic))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // note says when the tables stop being the master's, and when they are again.

@@ -313,3 +313,42 @@ func readDelays(t *testing.T, path string) protocol.DelayTable {
 	}
 	return table
 }
+
+// A slave serves what it has: messages of a topic that its master had created just
+// before it died.
+func TestAdoptsTopics(t *testing.T) {
+	r := run(t, nil)
+	r.create("Fresh", 6)
+	for q := range int32(2) {
+		r.send("Fresh", q, "x")
+	}
+	f := newFollower(t, t.TempDir(), "127.0.0.1:3")
+	f.store, f.unknown = r.b.store, make(chan struct{}, 1)
+	f.arrived(r.b.store.Queue([]byte("Fresh"), 0))
+	select {
+	case <-f.unknown:
+	default:
+		t.Error("messages of an unknown topic ask for no synchronisation")
+	}
+	if err := f.round(t.Context()); err == nil {
+		t.Fatal("a dead master was heard")
+	}
+	version := f.topics.Version()
+	if err := f.adopt(); err != nil {
+		t.Fatal(err)
+	}
+	if c := f.topics.Get([]byte("Fresh")); c == nil || c.ReadQueueNums != f.live.Load().DefaultTopicQueueNums || f.topics.Version() != version {
+		t.Errorf("adopted %+v, version %+v", c, f.topics.Version())
+	}
+	f.arrived(r.b.store.Queue([]byte("Fresh"), 0))
+	if len(f.unknown) != 0 {
+		t.Error("a topic that is known asks for a synchronisation")
+	}
+	// The master's word counts as soon as it is heard.
+	m := newJavaMaster(t)
+	f.names.leader.addr = m.addr
+	f.mustRound(t)
+	if f.topics.Has("Fresh") {
+		t.Error("a topic that the master has not stays")
+	}
+}

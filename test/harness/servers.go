@@ -42,6 +42,9 @@ type Config struct {
 	Under []string          // a command to start it under, e.g. strace and its options
 	Ports Ports             // zero = NewPorts
 	Dir   string            // zero = Dir(t)
+	Host  string            // the address that clients use, "" = 127.0.0.1
+	// Exact: Props are all there is in the file.
+	Exact bool
 	// JavaLib is the directory with the jars of a Java original, "" = GOMQ_TEST_JAVA_LIB.
 	JavaLib string
 	// NoWait returns at once instead of waiting for the boot line.
@@ -59,18 +62,23 @@ type Server struct {
 }
 
 // Addr is where clients connect.
-func (s *Server) Addr() string { return local(s.Ports.Listen) }
+func (s *Server) Addr() string { return s.at(s.Ports.Listen) }
 
 // VIPAddr is the broker's second port, Listen - 2.
-func (s *Server) VIPAddr() string { return local(s.Ports.VIP) }
+func (s *Server) VIPAddr() string { return s.at(s.Ports.VIP) }
 
 // HTTP is the base address of its HTTP port, e.g. http://127.0.0.1:13001.
-func (s *Server) HTTP() string { return "http://" + local(s.Ports.HTTP) }
+func (s *Server) HTTP() string { return "http://" + s.at(s.Ports.HTTP) }
 
 // Store is the broker's storePathRootDir.
 func (s *Server) Store() string { return s.Props["storePathRootDir"] }
 
-func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+func (s *Server) at(port int) string {
+	if s.Host == "" {
+		return fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	return fmt.Sprintf("%s:%d", s.Host, port)
+}
 
 // StartNamesrv starts a nameserver and waits for its boot line.
 func StartNamesrv(t testing.TB, c Config) *Server {
@@ -142,6 +150,9 @@ func newServer(t testing.TB, role string, c Config) *Server {
 
 // defaults fills what the test did not set; a value of "-" leaves the key out.
 func (s *Server) defaults(m map[string]string) {
+	if s.Exact {
+		return
+	}
 	if s.Kind == "gomq" {
 		m["httpPort"] = fmt.Sprint(s.Ports.HTTP)
 	}

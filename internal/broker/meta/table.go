@@ -68,6 +68,13 @@ func (t *table[T]) Get(name []byte) *T {
 	return e
 }
 
+// Has says whether there is a configuration by that name.
+func (t *table[T]) Has(name string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.entries[name] != nil
+}
+
 // add stores e, or returns what is there already.
 func (t *table[T]) add(name string, e T, replace bool) (*T, error) {
 	t.mu.Lock()
@@ -127,7 +134,7 @@ func (t *table[T]) Take(entries map[string]T, v protocol.DataVersion) (gone []st
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.settled && v == t.version {
-		return nil, nil
+		return nil, nil // what is here besides is this slave's own
 	}
 	if t.settled && older(v, t.version) {
 		for name, e := range entries {

@@ -198,3 +198,13 @@ func (t *Topics) Take(entries map[string]protocol.TopicConfig, v protocol.DataVe
 	}
 	return gone, err
 }
+
+// Adopt adds a topic that a slave has messages of and its master has not told it of
+// yet; the master's next table decides.
+func (t *Topics) Adopt(name string, queues int32) error {
+	if err := message.ValidTopic(name); err != nil {
+		return err
+	}
+	_, err := t.add(name, topic(name, queues, PermRead|PermWrite), false)
+	return err
+}
