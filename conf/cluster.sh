@@ -22,11 +22,11 @@ export NAMESRV_ADDR="127.0.0.1:9876;127.0.0.2:9876"
 #       name        host       port   does
 members="
         namesrv-1   127.0.0.1   9876  nameserver
-        broker-a    127.0.0.1  10911  master
-        broker-b-s  127.0.0.1  11011  slave-of-broker-b
         namesrv-2   127.0.0.2   9876  nameserver
+        broker-a    127.0.0.1  10911  master
         broker-b    127.0.0.2  10911  master
         broker-a-s  127.0.0.2  11011  slave-of-broker-a
+        broker-b-s  127.0.0.1  11011  slave-of-broker-b
 "
 names() { awk 'NF { print $1 }' <<<"$members"; }
 of()    { awk -v name="$1" -v column="$2" '$1 == name { print $column }' <<<"$members"; }
@@ -107,10 +107,11 @@ say() {
 
 The nameservers for clients: $NAMESRV_ADDR
 
-  send       $gomq bench send --addr 127.0.0.1:10911 --time 2s     (to broker-a)
-  look       $0 status
-  break      $0 kill broker-a        and mend: $0 up broker-a
-  stop       Ctrl-C here, or $0 stop
+  send    $gomq bench send --addr 127.0.0.1:10911 --time 2s
+  look    $0 status
+  break   $0 kill broker-a
+  mend    $0 up broker-a
+  stop    Ctrl-C here, or $0 stop
 END
 }
 

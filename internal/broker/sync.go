@@ -150,7 +150,7 @@ func (f *follower) note(ctx context.Context, err error) {
 	switch {
 	case text == f.failing || ctx.Err() != nil:
 	case err != nil:
-		f.log.Warn("topics, groups and offsets do not come from the master any more, what is here is served; it is tried again", zap.Error(err))
+		f.log.Warn("topics, groups and offsets do not come from the master, what is here is served; it is tried again", zap.Error(err))
 	default:
 		f.log.Info("topics, groups and offsets come from the master", zap.String("master", f.life.Addr))
 	}

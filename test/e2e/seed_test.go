@@ -104,7 +104,9 @@ type seed struct {
 }
 
 // place makes the queues of both brokers different ones to the checker.
-func place(broker string, queue int) int { return 100*strings.Index("ab", broker[len(broker)-1:]) + queue }
+func place(broker string, queue int) int {
+	return 100*strings.Index("ab", broker[len(broker)-1:]) + queue
+}
 
 // send sends one message after the other until ctx ends; each once, and what the
 // client does by itself.
