@@ -83,7 +83,7 @@ func TestGoClient(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *world){
 			"SyncSend": syncSend, "AsyncSend": asyncSend, "OneWaySend": oneWaySend, "BatchSend": batchSend,
 			"PushConsumer": pushConsumer, "PullConsumer": pullConsumer, "PullFrom": pullFrom, "Rebalance": rebalance,
-			"Broadcast": broadcast, "Orderly": orderly, "Tags": tags, "SQL92": sql92, "Differ": differ, "Codecs": codecs, "Properties": properties, "AutoCreate": autoCreate, "Topics": topics, "Groups": groups,
+			"Broadcast": broadcast, "Orderly": orderly, "Tags": tags, "SQL92": sql92, "Differ": differ, "Codecs": codecs, "Properties": properties, "Circle": circle, "BroadcastAgain": broadcastAgain, "AutoCreate": autoCreate, "Topics": topics, "Groups": groups,
 			"Lookup": lookup, "LongPoll": longPoll, "VIPPort": vipPort, "OffsetsByTime": offsetsByTime,
 			"UnknownCode": unknownCode, "BinaryHeader": binaryHeader,
 			"RequestReply": requestReply, "AskConsumer": askConsumer, "SlowConsumer": slowConsumer, "AdminCodes": adminCodes,

@@ -34,6 +34,12 @@ func (b *bag) take(_ context.Context, msgs ...*primitive.MessageExt) (consumer.C
 	return consumer.ConsumeSuccess, nil
 }
 
+func (b *bag) size() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.got)
+}
+
 // list is what is in it, sorted.
 func (b *bag) list() string {
 	b.mu.Lock()
@@ -187,45 +193,5 @@ func properties(t *testing.T, w *world) {
 				return err == nil && len(list) == 1 && list[0].ID == sent.ID && list[0].Props[name] == v && list[0].Props["TAGS"] == "标签" && list[0].Keys() == key
 			})
 		}
-	}
-}
-
-// TestConsumeFrom: a new group starts where its consumer says, once the broker
-// takes the messages for being on disk; before that every group starts at the
-// first message, as in the original.
-func TestConsumeFrom(t *testing.T) {
-	t.Parallel()
-	ns, broker := harness.StartPair(t, harness.Config{Props: map[string]string{"accessMessageInMemoryMaxRatio": "0"}})
-	w := &world{ns, broker}
-	topic := w.topic(t, "From")
-	c := w.dial(t)
-	send := func(name string) {
-		t.Helper()
-		for q := range 4 {
-			if _, err := c.Send("pg-from", topic, q, "", []byte(name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	send("old")
-	time.Sleep(2100 * time.Millisecond) // the client's timestamp counts whole seconds
-	between := time.Now().Format("20060102150405")
-	send("new")
-	settled(t, c, topic, 4, 8)
-	first, stamp, last := &bag{}, &bag{}, &bag{}
-	goclient.Push(t, ns.Addr(), "g-first", topic, "*", first.take)
-	goclient.Push(t, ns.Addr(), "g-stamp", topic, "*", stamp.take, consumer.WithConsumeFromWhere(consumer.ConsumeFromTimestamp), consumer.WithConsumeTimestamp(between))
-	goclient.Push(t, ns.Addr(), "g-last", topic, "*", last.take, consumer.WithConsumeFromWhere(consumer.ConsumeFromLastOffset))
-	harness.Eventually(t, 40*time.Second, "all by the first", func() bool { return first.list() == "new new new new old old old old" })
-	harness.Eventually(t, 40*time.Second, "the new ones by timestamp", func() bool { return stamp.list() == "new new new new" })
-	// The last group has begun when its queues have an owner: what is sent then
-	// reaches it, and nothing from before does.
-	harness.Eventually(t, 40*time.Second, "what is sent from now on by the last", func() bool {
-		send("later")
-		time.Sleep(200 * time.Millisecond)
-		return strings.Count(last.list(), "later") >= 8
-	})
-	if got := last.list(); strings.Contains(got, "old") || strings.Contains(got, "new") {
-		t.Errorf("from the last offset: %s", got)
 	}
 }
