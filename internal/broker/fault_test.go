@@ -261,7 +261,7 @@ func TestStoreLocked(t *testing.T) {
 func TestPortTaken(t *testing.T) {
 	r := run(t, nil)
 	o := rigOptions(t.TempDir())
-	o.ListenPort, o.FastListenPort = r.live.Load().ListenPort, r.live.Load().FastListenPort
+	o.ListenPort, o.FastListenPort, o.HAListenPort = r.live.Load().ListenPort, r.live.Load().FastListenPort, roletest.FreePort(t)
 	if _, err := start(t.Context(), NewLive(o), nil, nil, seams{now: time.Now, memory: 1 << 30}); err == nil || !strings.Contains(err.Error(), fmt.Sprint("listenPort=", o.ListenPort)) {
 		t.Fatalf("%v", err)
 	}
