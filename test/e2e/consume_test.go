@@ -72,9 +72,10 @@ func broadcastAgain(t *testing.T, w *world) {
 		}
 	}
 	send("one")
+	instance := fmt.Sprint("again-", time.Now().UnixNano()) // names the client's file
 	for _, want := range []string{"one one one one", "two two two two"} {
 		got := &bag{}
-		stop := goclient.Push(t, w.ns.Addr(), "g-again", topic, "*", got.take, consumer.WithConsumerModel(consumer.BroadCasting), consumer.WithInstance("broadcast-again"))
+		stop := goclient.Push(t, w.ns.Addr(), "g-again", topic, "*", got.take, consumer.WithConsumerModel(consumer.BroadCasting), consumer.WithInstance(instance))
 		harness.Eventually(t, 40*time.Second, want, func() bool { return got.list() == want })
 		stop()
 		send("two")
