@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gomq/internal/client"
+	"gomq/internal/remoting"
 )
 
 func clusterCommand() *cobra.Command {
@@ -28,6 +29,7 @@ func clusterCommand() *cobra.Command {
 func clusterStatus() *cobra.Command {
 	var namesrv, output string
 	var wait time.Duration
+	var secret tlsFlags
 	c := &cobra.Command{
 		Use:   "status -n ADDR[;ADDR]",
 		Short: "Show who is there, who copies whom, and what is wrong",
@@ -61,17 +63,22 @@ does not answer, a set without a master, a slave that does not copy. The status 
 			if namesrv == "" {
 				return errors.New("name the nameservers with -n (or NAMESRV_ADDR), host:port with ; between them")
 			}
-			return showCluster(c, strings.Split(namesrv, ";"), wait, asJSON)
+			over, err := secret.dial()
+			if err != nil {
+				return err
+			}
+			return showCluster(c, strings.Split(namesrv, ";"), client.Options{Timeout: wait, Remoting: remoting.Options{TLS: over}}, asJSON)
 		},
 	}
 	c.Flags().StringVarP(&namesrv, "namesrvAddr", "n", "", "nameservers, host:port with ; between them")
 	c.Flags().DurationVar(&wait, "timeout", 3*time.Second, "how long one peer may take")
+	secret.add(c)
 	outputFlag(c, &output)
 	return c
 }
 
-func showCluster(c *cobra.Command, namesrv []string, wait time.Duration, asJSON bool) error {
-	peers := client.New(c.Context(), client.Options{Timeout: wait})
+func showCluster(c *cobra.Command, namesrv []string, o client.Options, asJSON bool) error {
+	peers := client.New(c.Context(), o)
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

@@ -212,6 +212,24 @@ func TestStandaloneKeys(t *testing.T) {
 	}
 }
 
+// What a standalone process's file says of TLS holds for both roles.
+func TestStandaloneTLS(t *testing.T) {
+	file := write(t, "tls.properties", "tls.server.mode=enforcing\ntls.server.certPath=/c\ntls.server.keyPath=/k\n")
+	cmd := &cobra.Command{}
+	var f standaloneFlags
+	f.flags(cmd)
+	if err := cmd.ParseFlags([]string{"-c", file}); err != nil {
+		t.Fatal(err)
+	}
+	n, b, problems, err := f.options(cmd)
+	if err != nil || len(problems) != 0 {
+		t.Fatal(err, problems)
+	}
+	if n.TLSServerMode != "enforcing" || n.TLSServerCertPath != "/c" || n.TLSServerKeyPath != "/k" || b.TLSServerMode != "enforcing" || !b.UseTLS {
+		t.Errorf("%+v %+v", n.TLS, b.TLS)
+	}
+}
+
 // standalone starts both roles in this process, says so in the words that
 // scripts know, and ends with status 0.
 func TestStandalone(t *testing.T) {

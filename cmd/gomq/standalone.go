@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -73,13 +74,20 @@ func (f *standaloneFlags) brokerKeys(c *cobra.Command, src *config.Source) []con
 	return append(out, logKeys(f.level, f.format)...)
 }
 
-func (f *standaloneFlags) namesrvKeys() []config.Flag {
+// namesrvKeys are the nameserver's keys in a standalone process: what the file says
+// of TLS is meant for both.
+func (f *standaloneFlags) namesrvKeys(src *config.Source) []config.Flag {
 	out := []config.Flag{
 		{From: "standalone", Key: "listenHost", Value: "127.0.0.1"},
 		{From: "--namesrv-port", Key: "listenPort", Value: strconv.Itoa(f.namesrv)},
 		{From: "standalone", Key: "kvConfigPath", Value: filepath.Join(f.data, "namesrv", "kvConfig.json")},
 		{From: "standalone", Key: "httpPort", Value: "0"},
 	}
+	src.Each(func(key, value string, _ int) {
+		if key == "tls.server.mode" || key == "tls.config.file" || key == "tls.test.mode.enable" || strings.HasPrefix(key, "tls.server.") {
+			out = append(out, config.Flag{From: f.file, Key: key, Value: value})
+		}
+	})
 	return append(out, logKeys(f.level, f.format)...)
 }
 
@@ -93,7 +101,7 @@ func (f *standaloneFlags) options(c *cobra.Command) (n namesrv.Options, b broker
 			return n, b, nil, err
 		}
 	}
-	if n, problems, err = namesrv.LoadOptions("", f.namesrvKeys(), getenv); err != nil {
+	if n, problems, err = namesrv.LoadOptions("", f.namesrvKeys(src), getenv); err != nil {
 		return n, b, problems, err
 	}
 	b, more, err := broker.LoadOptions(f.file, f.brokerKeys(c, src), getenv)

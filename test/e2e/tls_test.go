@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -131,6 +132,15 @@ func TestTLS(t *testing.T) {
 		if n, _ := m.Sum("gomq_refusals_total", "cause="+cause); n < 2 {
 			t.Errorf("%s was counted %v times", cause, n)
 		}
+	}
+
+	tool := exec.Command(harness.Build(t), "cluster", "status", "-n", ns.Addr(), "--tls-trust", p.Path("authority.pem"), "--tls-cert", p.Path("client.pem"), "--tls-key", p.Path("client.key"))
+	if out, err := tool.CombinedOutput(); err != nil || !strings.Contains(string(out), broker.Addr()) {
+		t.Errorf("cluster status over TLS: %v\n%s", err, out)
+	}
+	tool = exec.Command(harness.Build(t), "cluster", "status", "-n", ns.Addr(), "--tls") // without a certificate
+	if out, err := tool.CombinedOutput(); err == nil {
+		t.Errorf("cluster status without a certificate:\n%s", out)
 	}
 
 	p.Issue("broker", "broker 2")
