@@ -69,6 +69,7 @@ for it.
 | ` + "`NAMESRV_ADDR`" + ` | default of namesrvAddr |
 | ` + "`GOMQ_LOG_LEVEL`, `GOMQ_LOG_FORMAT`" + ` | defaults of logLevel and logFormat |
 | ` + "`ROCKETMQ_HOME`" + ` | accepted and not needed |
+| ` + "`JAVA_OPT`, `JAVA_OPT_EXT`" + ` | not read; a -Dtls. in them is warned of, because it is to be written into the file here |
 | ` + "`GOGC`" + ` | Go's garbage collector; gomq takes 200 when it is not set |
 | ` + "`GOMEMLIMIT`" + ` | Go's memory limit; when it is not set gomq takes 45 % of the memory of the machine or control group, the rest is for the page cache |
 | ` + "`GOMAXPROCS`" + ` | processors to use; Go takes those of the machine or control group |
