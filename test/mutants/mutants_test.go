@@ -97,6 +97,20 @@ var mutants = []mutant{
 		new:  "OffsetOverflowBadly, res.Min",
 		in:   "./internal/store", by: []string{"TestGetStatus"},
 	},
+	{
+		name: "StopWithoutAnswers", why: "a request that arrives while the server stops is answered",
+		file: "internal/remoting/conn.go",
+		old:  "if c.unknown || c.refuseRest() {",
+		new:  "if <-c.out.drained; true {",
+		in:   "./internal/remoting", by: []string{"TestStopRefuses"},
+	},
+	{
+		name: "PlainUnderEnforcing", why: "tls.server.mode=enforcing serves nobody without TLS",
+		file: "internal/remoting/tls.go",
+		old:  "case t != nil && t.o.Enforce:",
+		new:  "case t != nil && t.o.Enforce && !hello && c.hub == nil:",
+		in:   "./internal/remoting", by: []string{"TestTLSModes"},
+	},
 }
 
 const soundLimit = 10 * time.Minute
