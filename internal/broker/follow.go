@@ -93,7 +93,7 @@ func masterInfo(ctx context.Context, c *client.Client, addr string) (ha.MasterIn
 // with: its master's, because the ends of the files are in the log. 0 means that
 // there is a log, or that no master answered in time: then the configured one.
 func (b *Broker) logFileSize(ctx context.Context, o *Options) int64 {
-	if o.BrokerRole != Slave {
+	if o.BrokerRole != Slave || o.HAMasterAddress == "" && len(o.NamesrvAddr) == 0 {
 		return 0
 	}
 	so := StoreOptions(o)

@@ -170,7 +170,7 @@ func (c *collector) replication(gauge func(string, float64, ...string)) {
 			near++
 		}
 		name := r.Name.Addr
-		if name == "" {
+		if name == "" || !r.Counted { // whoever is not known may call himself anything
 			name, _, _ = net.SplitHostPort(r.Addr)
 		}
 		if seen[name] {

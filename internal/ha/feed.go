@@ -34,6 +34,8 @@ type feed struct {
 	peer    Peer
 	name    atomic.Pointer[Name]
 	gone    chan struct{} // closed when the reader has ended
+	hears   patience      // the reader's
+	tells   patience      // the sender's
 	counted atomic.Bool
 	started atomic.Bool
 	sent    atomic.Int64 // raised before the bytes are written
@@ -80,7 +82,8 @@ func (f *feed) begin() error {
 	start, have, err := int64(binary.BigEndian.Uint64(first[:])), int64(0), error(nil)
 	if start < 0 {
 		start, have, err = f.greet(first)
-		f.proved.Store(have) // the two logs have been compared
+		f.hears.until = time.Time{} // it had a deadline of its own
+		f.proved.Store(have)        // the two logs have been compared
 	} else {
 		// What it says at first is not believed: no send may be satisfied by a peer that
 		// names an offset and has been sent nothing.
@@ -156,7 +159,7 @@ func (f *feed) recount() {
 }
 
 // deadline bounds the silence from now on.
-func (f *feed) deadline() { f.conn.SetReadDeadline(time.Now().Add(f.m.o.Tune().Silence)) }
+func (f *feed) deadline() { f.hears.more(f.m.o.Tune().Silence) }
 
 // listen reads reports.
 func (f *feed) listen() error {
@@ -298,7 +301,7 @@ func (f *feed) fill(buf []byte, next, end int64, size int) ([]byte, int64, error
 // write sends bytes after which the replica may acknowledge the log up to next.
 func (f *feed) write(b []byte, next int64) error {
 	f.sent.Store(next)
-	f.conn.SetWriteDeadline(time.Now().Add(f.m.o.Tune().Silence))
+	f.tells.more(f.m.o.Tune().Silence)
 	_, err := f.conn.Write(b)
 	return err
 }

@@ -37,6 +37,21 @@ type Tuning struct {
 // block is the most bytes of the log that may stand in one block.
 func (t Tuning) block() int { return max(min(t.Batch, MaxBlock-HeaderSize), 1) }
 
+// patience is a deadline of a connection that is put off again and again. It is
+// set anew only now and then, because that costs more than a short read.
+type patience struct {
+	set   func(time.Time) error
+	until time.Time
+}
+
+// more bounds the silence from now on: d, and up to a quarter more.
+func (p *patience) more(d time.Duration) {
+	if now := time.Now(); p.until.Sub(now) < d {
+		p.until = now.Add(d + d/4)
+		_ = p.set(p.until) // a connection that takes none is closed, and says so
+	}
+}
+
 // Peer is who is at the other end of a connection.
 type Peer struct {
 	Addr netip.Addr // where the connection comes from

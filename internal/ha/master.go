@@ -122,7 +122,8 @@ func (m *Master) accept(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		pause = 0
-		f := &feed{m: m, conn: conn, peer: Peer{Addr: addrOf(conn)}, gone: make(chan struct{})}
+		f := &feed{m: m, conn: conn, peer: Peer{Addr: addrOf(conn)}, gone: make(chan struct{}),
+			hears: patience{set: conn.SetReadDeadline}, tells: patience{set: conn.SetWriteDeadline}}
 		if err := m.enter(f); err != nil {
 			m.say(f.peer.Addr, "a replication connection is refused", err)
 			conn.Close()

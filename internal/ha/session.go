@@ -46,7 +46,8 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 	if ctx.Err() != nil || r.paused.Load() {
 		return errors.New("paused")
 	}
-	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead), turn: make(chan struct{}, 1)}
+	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead), turn: make(chan struct{}, 1),
+		hears: patience{set: conn.SetReadDeadline}, tells: patience{set: conn.SetWriteDeadline}}
 	if s.at == 0 || l.Empty() {
 		s.at = -1
 	}
@@ -70,7 +71,9 @@ type session struct {
 	hi   int
 	rest []byte // what came and is no whole record yet; it ends at at
 
+	hears    patience
 	turn     chan struct{} // held while a report is written
+	tells    patience      // guarded by turn
 	reported atomic.Int64
 }
 
@@ -116,7 +119,7 @@ func (s *session) read() error {
 			s.buf = append(s.buf, make([]byte, min(len(s.buf), MaxBlock+firstRead-len(s.buf)))...)
 		}
 	}
-	s.conn.SetReadDeadline(time.Now().Add(s.r.o.Tune().Silence))
+	s.hears.more(s.r.o.Tune().Silence)
 	n, err := s.conn.Read(s.buf[s.hi:])
 	s.hi += n
 	return err
@@ -195,7 +198,7 @@ func (s *session) tell(offset int64) error {
 	defer func() { <-s.turn }()
 	offset = max(offset, s.reported.Load()) // never back
 	s.reported.Store(offset)
-	s.conn.SetWriteDeadline(time.Now().Add(s.r.o.Tune().Silence))
+	s.tells.more(s.r.o.Tune().Silence)
 	var b [ReportSize]byte
 	_, err := s.conn.Write(AppendReport(b[:0], offset))
 	return err

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -150,30 +151,23 @@ func (s *Store) appendRaw(at int64, p []byte) (used int, err error) {
 // stageRaw puts the whole records at the front of p into b. An error is about the
 // record at used.
 func (s *Store) stageRaw(b *rawBatch, at, end int64, p []byte) (used int, err error) {
-	for used < len(p) {
-		off := at + int64(used)
-		rest := end - off
-		r, err := message.ParseRecord(p[used:], true)
-		have, size := len(p)-used, int64(0)
-		if have >= 4 {
-			size = sizeWord(p[used:])
-		}
-		switch {
-		case errors.Is(err, message.ErrBlank) && (size != rest || size > mostShipped):
+	for len(p)-used >= blankSize {
+		off, have := at+int64(used), int64(len(p)-used)
+		rest, size := end-off, sizeWord(p[used:])
+		switch magic := binary.BigEndian.Uint32(p[used+4:]); {
+		case magic == message.MagicBlank && (size != rest || size > mostShipped):
 			return used, &RawError{off, fmt.Errorf("%w: %d bytes, %d are left", errBlank, size, rest)}
-		case errors.Is(err, message.ErrBlank) && size <= int64(have):
+		case magic == message.MagicBlank && size <= have:
 			return used + int(size), nil
-		case errors.Is(err, message.ErrBlank):
-			return used, nil
-		case errors.Is(err, message.ErrShort) && size > mostShipped:
+		case magic == message.MagicMessage && size > mostShipped:
 			return used, &RawError{off, errHuge}
-		case errors.Is(err, message.ErrShort) && have < blankSize:
-			return used, nil
-		case (err == nil || errors.Is(err, message.ErrShort)) && size+blankSize > rest:
+		case magic == message.MagicMessage && size+blankSize > rest:
 			return used, &RawError{off, fmt.Errorf("%w: a record of %d bytes, %d are left", message.ErrLength, size, rest)}
-		case errors.Is(err, message.ErrShort):
-			return used, nil
-		case err == nil && r.Offset() != off:
+		case magic == message.MagicBlank, magic == message.MagicMessage && size > have:
+			return used, nil // the rest is still to come
+		}
+		r, err := message.ParseRecord(p[used:], true)
+		if err == nil && r.Offset() != off {
 			err = fmt.Errorf("%w: %d", errMisplaced, r.Offset())
 		}
 		var anew bool
