@@ -47,7 +47,7 @@ func (s *relayDesk) runningInfo(c *remoting.Call) error {
 	if err := c.Req.Decode(&h); err != nil {
 		return err
 	}
-	return s.relay(c, &h, passOn(c, c.Req.Body))
+	return s.relay(c, &h, passOn(c, nil))
 }
 
 // consumeDirectly is CONSUME_MESSAGE_DIRECTLY (309): the client gets the message
