@@ -163,6 +163,9 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	if err = b.startRole(ctx, o); err != nil {
 		return err
 	}
+	if b.delays != nil {
+		b.delays.begin()
+	}
 	if reg != nil {
 		if err = reg.Register(newCollector(b)); err != nil {
 			return fmt.Errorf("registering the broker's metrics: %w", err)
@@ -236,7 +239,7 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 		storeAt: at, sync: o.FlushDiskType == SyncFlush, refused: newRefusals(metrics)}
 	b.inner = &inner{send: b.send, create: create, now: b.with.now}
 	if o.BrokerRole != Slave {
-		b.delays = newDelayer(&delayer{live: b.live, log: b.log, store: b.store, inner: b.inner, table: b.delayed, stats: b.stats, levels: b.send.levels}, b.with.now)
+		b.delays = &delayer{live: b.live, log: b.log, store: b.store, inner: b.inner, table: b.delayed, stats: b.stats, levels: b.send.levels, now: b.with.now}
 	}
 	compiled := filter.NewCache(maxFilters)
 	b.pull = &puller{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, consumers: b.consumers, filters: compiled,

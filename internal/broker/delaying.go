@@ -35,6 +35,7 @@ type delayer struct {
 	inner *inner
 	table *meta.Delays
 	stats *stats
+	now   func() time.Time
 
 	levels   delay.Levels
 	lines    []*levelLine // of level 1, 2, ...
@@ -71,11 +72,12 @@ type levelLine struct {
 	tries   int     // of the entry at the front
 }
 
-// newDelayer makes the lines. The store is open and takes no messages yet.
-func newDelayer(d *delayer, now func() time.Time) *delayer {
+// begin makes the lines: the log is what it was, or what a slave has given back of
+// it, and takes no messages yet.
+func (d *delayer) begin() {
 	d.saveSoon = make(chan struct{}, 1)
-	started := now()
-	clock := delay.Clock{Stamp: d.store.Stamp, Passed: func() time.Duration { return now().Sub(started) }}
+	started := d.now()
+	clock := delay.Clock{Stamp: d.store.Stamp, Passed: func() time.Duration { return d.now().Sub(started) }}
 	n := len(d.levels)
 	for _, q := range d.store.Queues() {
 		// Messages of levels that the table has no more are delivered, too.
@@ -92,7 +94,6 @@ func newDelayer(d *delayer, now func() time.Time) *delayer {
 		x.line = delay.NewLine(d.levels.Of(level), d.table.Get(level), x.queue().Max(), clock)
 		d.lines = append(d.lines, x)
 	}
-	return d
 }
 
 func (x *levelLine) queue() *store.Queue {

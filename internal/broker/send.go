@@ -66,7 +66,6 @@ type outgoing struct {
 	header   protocol.SendHeader
 	reply    protocol.SendReply
 	props    []byte
-	half     []byte          // the properties of a half message
 	edit     message.PropSet // of a message whose properties are rewritten
 	outer    []byte          // what each message of a batch gets behind its own properties
 	target   []byte          // the topic, when it is not the header's
