@@ -46,6 +46,7 @@ type follower struct {
 	topics  *meta.Topics
 	groups  *meta.Groups
 	offsets *meta.Offsets
+	delays  *meta.Delays
 	store   *store.Store
 	drop    func(topic string) error // removes the queues of a topic that the master has no more
 	now     func() time.Time
@@ -65,7 +66,7 @@ type masterLife struct {
 
 // follow keeps this slave's tables like its master's until the broker stops.
 func (b *Broker) follow() {
-	f := &follower{live: b.live, log: b.log, names: b.names, client: b.outward, topics: b.topics, groups: b.groups, offsets: b.offsets,
+	f := &follower{live: b.live, log: b.log, names: b.names, client: b.outward, topics: b.topics, groups: b.groups, offsets: b.offsets, delays: b.delayed,
 		store: b.store, drop: b.topicAdmin.drop, now: b.with.now, unknown: make(chan struct{}, 1)}
 	b.store.OnArrive(func(q *store.Queue, max int64) {
 		b.pull.arrived(q, max)
@@ -255,21 +256,10 @@ func (f *follower) takeDelays(ctx context.Context, addr string) error {
 	if len(table) > mostLevels {
 		return fmt.Errorf("the master has %d delay levels, at most %d are taken", len(table), mostLevels)
 	}
-	file := configFile(f.live.Load(), "delayOffset.json")
-	own := protocol.DelayTable{}
-	if data, err := os.ReadFile(file); err == nil {
-		if was, err := protocol.ParseDelayTable(data); err == nil {
-			own = was
-		}
-	}
-	changed := false
 	for level, offset := range table {
-		if was, ok := own[level]; level > 0 && offset >= 0 && (!ok || offset > was) {
-			own[level], changed = offset, true
+		if level > 0 && offset > f.delays.Get(int(level)) {
+			f.delays.Set(int(level), offset)
 		}
 	}
-	if !changed {
-		return nil
-	}
-	return config.Replace(file, own.Pretty())
+	return f.delays.Save(func() error { return nil }) // what the master calls delivered is on its disk
 }

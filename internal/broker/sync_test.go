@@ -116,13 +116,17 @@ func newFollower(t *testing.T, root, master string) *follower {
 	if err != nil {
 		t.Fatal(err)
 	}
+	delays, err := meta.LoadDelays(configFile(&o, "delayOffset.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	topics.Follow(true)
 	groups.Follow(true)
 	r := &rig{T: t, told: newListener()}
 	c := r.client()
 	names := newRegistrar(t.Context(), live, zap.NewNop(), topics, c)
 	names.leader.addr = master
-	f := &follower{live: live, log: zap.NewNop(), names: names, client: c, topics: topics, groups: groups, offsets: offsets,
+	f := &follower{live: live, log: zap.NewNop(), names: names, client: c, topics: topics, groups: groups, offsets: offsets, delays: delays,
 		drop: func(string) error { return nil }, now: time.Now}
 	f.loadLife()
 	return f
