@@ -42,7 +42,7 @@ func (s *sender) admit(w *outgoing, started time.Time, o *Options) error {
 		if waiting := s.waiting.Load(); waiting+int64(n) > int64(o.SendThreadPoolQueueCapacity) && waiting > 0 {
 			s.refused.waiting.Add(uint64(n))
 			return busy("[OVERLOAD]system busy, start flow control for a while",
-				fmt.Sprintf("%d sends wait for the disk, sendThreadPoolQueueCapacity=%d", waiting, o.SendThreadPoolQueueCapacity))
+				fmt.Sprintf("%d sends wait for the disk or a slave, sendThreadPoolQueueCapacity=%d", waiting, o.SendThreadPoolQueueCapacity))
 		}
 	}
 	if open := s.store.Undurable(); open > o.MaxUndurableBytes {

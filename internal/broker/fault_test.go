@@ -121,7 +121,7 @@ func TestFlushTimeout(t *testing.T) {
 	a, b := r.sendAsync("a"), r.sendAsync("b")
 	r.eventually("two sends do not wait", func() bool { return r.b.send.waiting.Load() == 2 })
 	_, err := r.c.Send(t.Context(), r.addr, sendHeader("T", 0), []byte("c"))
-	r.refused(err, protocol.SystemBusy, "[OVERLOAD]system busy, start flow control for a while (2 sends wait for the disk, sendThreadPoolQueueCapacity=2)")
+	r.refused(err, protocol.SystemBusy, "[OVERLOAD]system busy, start flow control for a while (2 sends wait for the disk or a slave, sendThreadPoolQueueCapacity=2)")
 	release()
 	for _, w := range []<-chan outcome{a, b} {
 		if got := <-w; got.err != nil || got.Code != protocol.Success {

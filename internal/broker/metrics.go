@@ -59,7 +59,7 @@ var metricLabels = []struct {
 	{"gomq_delay_waiting_messages", "Delayed messages that are not delivered yet, by level.", []string{"level"}},
 	{"gomq_delay_overdue_seconds", "How long the next message of the level has been due; 0 when it is not.", []string{"level"}},
 	{"gomq_parked_pulls", "Pulls that wait for a message.", nil},
-	{"gomq_sends_waiting", "Sends that wait for the disk.", nil},
+	{"gomq_sends_waiting", "Sends that wait for the disk or a slave.", nil},
 	{"gomq_consumer_group_subscriptions", "Different subscriptions among the clients of a group; only groups with more than one.", []string{"consumer_group"}},
 	{"gomq_ha_role", "1 for the role that the broker has.", []string{"role"}},
 	{"gomq_ha_in_sync_replicas", "Slaves that count for SYNC_MASTER, are connected and within haSlaveFallbehindMax.", nil},

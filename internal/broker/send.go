@@ -42,7 +42,7 @@ type sender struct {
 	// otherwise.
 	replicas *ha.Master
 
-	waiting atomic.Int64 // sends that wait for the disk
+	waiting atomic.Int64 // sends that wait for the disk or a slave
 	refused refusals
 }
 

@@ -144,6 +144,9 @@ func (r *Replica) Kick() {
 	}
 }
 
+// errPaused is why a Replica that was told to pause has no connection.
+var errPaused = errors.New("it was told to pause")
+
 // Pause ends the connection and keeps the Replica from making another one, or lets
 // it go on.
 func (r *Replica) Pause(on bool) {
@@ -191,6 +194,10 @@ func (r *Replica) run(ctx context.Context) error {
 		err := r.session(ctx, addr)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if r.paused.Load() {
+			r.note(func(s *ReplicaState) { s.Connected, s.Greeted, s.Err = false, false, errPaused })
+			continue
 		}
 		var stopped *Stopped
 		is := errors.As(err, &stopped)

@@ -44,7 +44,7 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 	r.state.Master = addr
 	r.mu.Unlock()
 	if ctx.Err() != nil || r.paused.Load() {
-		return errors.New("paused")
+		return errPaused
 	}
 	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead), turn: make(chan struct{}, 1),
 		hears: patience{set: conn.SetReadDeadline}, tells: patience{set: conn.SetWriteDeadline}}

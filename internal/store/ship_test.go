@@ -298,3 +298,64 @@ func TestPowerCutWhileLogBeginsAnew(t *testing.T) {
 		t.Errorf("only %d power cuts", reached)
 	}
 }
+
+// Damaged bytes are refused or make a store that is whole all the same: nothing
+// panics, and after a restart log, queues and index fit together.
+func TestShippingOfDamage(t *testing.T) {
+	m := open(t, small(t))
+	defer m.Close()
+	for i := range 60 {
+		send(t, m, fmt.Sprint("T", i%3), int32(i%2), make([]byte, 50+i*13), fmt.Sprintf("KEYS\x01k%d\x02", i))
+	}
+	whole := make([]byte, m.MaxOffset())
+	if n, err := m.ReadRaw(whole, 0, m.MaxOffset()); err != nil || n != len(whole) {
+		t.Fatal(n, err)
+	}
+	refused, took := 0, 0
+	for seed := range seeds(t, 60) {
+		r := rand.New(rand.NewPCG(seed, 17))
+		o := small(t)
+		o.FS, o.Root, o.SyncFlush = simdisk.New(), "/store", r.IntN(2) == 0
+		s := open(t, o)
+		b := bytes.Clone(whole)
+		for range 1 + r.IntN(3) {
+			switch at := r.IntN(len(b) - 200); r.IntN(3) {
+			case 0:
+				b[at] ^= byte(1 + r.IntN(255))
+			case 1:
+				clear(b[at : at+1+r.IntN(100)])
+			default:
+				copy(b[at:], b[r.IntN(at+1):])
+			}
+		}
+		used, err := s.AppendRaw(0, b)
+		if err != nil {
+			refused++
+		}
+		took += used
+		if int64(used) != s.MaxOffset() {
+			t.Fatalf("%d bytes used, the log ends at %d (%v)", used, s.MaxOffset(), err)
+		}
+		waitFor(t, s)
+		if err := s.Indexed.Wait(t.Context(), s.MaxOffset()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		sum, err := Verify(t.Context(), o, func(p Problem) { lines = append(lines, p.String()) })
+		if err != nil || len(lines) > 0 {
+			t.Fatalf("%v, %+v\n%v", err, sum, lines)
+		}
+		if s = open(t, o); s.MaxOffset() != int64(used) {
+			t.Fatalf("after a restart the log ends at %d, it had %d", s.MaxOffset(), used)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused == 0 || took == 0 {
+		t.Errorf("%d refused, %d bytes taken", refused, took)
+	}
+}
