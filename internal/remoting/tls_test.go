@@ -358,7 +358,7 @@ func TestTLSStalled(t *testing.T) {
 	serving := mustTLS(t, ServeTLS, TLSOptions{SelfSigned: true})
 	var mu sync.Mutex
 	ended := map[string]int{}
-	s := serve(t, Options{TLS: serving, Metrics: m, HandshakeTimeout: 300 * time.Millisecond, Sweep: 10 * time.Millisecond}, funcs{request: answerEcho, closed: func(c *Conn) {
+	s := serve(t, Options{TLS: serving, Metrics: m, HandshakeTimeout: 3 * time.Second, Sweep: 10 * time.Millisecond}, funcs{request: answerEcho, closed: func(c *Conn) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch err := c.Err(); {
