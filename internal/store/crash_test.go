@@ -24,7 +24,7 @@ import (
 // What was safe is there after every power cut and kill, also of a recovery, and
 // what is there is a prefix of what was sent.
 func TestSimCrash(t *testing.T) {
-	for seed := range seeds(t, 60) {
+	for seed := range seeds(t, 300) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newSim(t, seed)
 			for range 4 {
@@ -54,7 +54,7 @@ func TestSimCrash(t *testing.T) {
 // An operation of the disk fails: the store takes nothing more or goes on, but
 // what was acknowledged is there on the healed disk, also after a power cut.
 func TestSimError(t *testing.T) {
-	for seed := range seeds(t, 60) {
+	for seed := range seeds(t, 300) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newSim(t, seed)
 			if m.r.IntN(2) == 0 { // not the first start
