@@ -227,7 +227,6 @@ func TestTransactionOutcomes(t *testing.T) {
 			if find("kb")+find("kc") != 0 {
 				t.Error("what was not committed is found by its key")
 			}
-			_, list = r.pull("T", 1, 0, "*")
 			if _, err := r.c.Pull(t.Context(), r.addr, pullHeader("CG", message.TopicHalf, 0, 0, "*")); err == nil {
 				t.Error("half messages can be pulled")
 			} else {

@@ -97,8 +97,8 @@ func (b *Broker) logFileSize(ctx context.Context, o *Options) int64 {
 		return 0
 	}
 	so := StoreOptions(o)
-	fs := so.FS
-	if fs = b.with.fs; fs == nil {
+	fs := b.with.fs
+	if fs == nil {
 		fs = segment.Disk{}
 	}
 	if entries, err := fs.ReadDir(so.CommitLogDir); err != nil || len(entries) > 0 {

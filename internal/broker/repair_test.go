@@ -112,7 +112,7 @@ func TestSlaveThatIsAheadStaysStopped(t *testing.T) {
 	if err := os.Rename(filepath.Join(mo.StorePathRootDir, "abort.kept"), filepath.Join(mo.StorePathRootDir, "abort")); err != nil {
 		t.Fatal(err)
 	}
-	m = onPort(t, mo)
+	onPort(t, mo)
 	stopped("differ")
 }
 
