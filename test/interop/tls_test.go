@@ -26,6 +26,15 @@ func TestJavaTLS(t *testing.T) {
 			})
 		}
 	})
+	t.Run("Permissive", func(t *testing.T) { // brokers ask producers over TLS too, beside the test's plain connections
+		c := tlsCluster(t, map[string]string{}, map[string]string{"transactionTimeOut": "1000", "transactionCheckInterval": "500", "transactionCheckMax": "5"})
+		e := newEnv(t, c, "4.9.8", "JSON", "-Dtls.enable=true")
+		outcomes(t, e)
+		m := harness.ReadMetrics(t, c.broker.HTTP())
+		if n, _ := m.Sum("gomq_tls_connections"); n < 1 {
+			t.Errorf("%v connections over TLS", n)
+		}
+	})
 	t.Run("Certificates", func(t *testing.T) {
 		p := harness.NewPKI(t)
 		for _, name := range []string{"namesrv", "broker", "client"} {
