@@ -50,6 +50,7 @@ type Broker struct {
 	lanes     *lanes
 	server    *remoting.Server
 	role      *replication
+	tls       struct{ serve, dial *remoting.TLS } // nil: none
 
 	table       *table
 	send        *sender
@@ -133,6 +134,7 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 	if err != nil {
 		return err
 	}
+	b.tls.dial = outTLS
 	b.outward = client.New(context.WithoutCancel(ctx), client.Options{Timeout: o.RegisterBrokerTimeoutMills, Remoting: remoting.Options{Log: b.log, TLS: outTLS}, Log: b.log})
 	so := StoreOptions(o)
 	so.FS, so.Now = b.with.fs, b.with.now
@@ -155,6 +157,7 @@ func (b *Broker) open(ctx context.Context, o *Options, reg prometheus.Registerer
 		return err
 	}
 	ro.MaxCalls = maxAskedOfOne
+	b.tls.serve = ro.TLS
 	b.names = newRegistrar(ctx, b.live, b.log, b.topics, b.outward)
 	b.lanes = newLanes(ctx, o, b.log, metrics)
 	if err = b.wire(o, metrics); err != nil {

@@ -13,6 +13,7 @@ import (
 	"gomq/internal/client"
 	"gomq/internal/config"
 	"gomq/internal/ha"
+	"gomq/internal/remoting"
 	"gomq/internal/store"
 	"gomq/internal/task"
 	"gomq/internal/watermark"
@@ -26,6 +27,8 @@ type replication struct {
 	store   *store.Store
 	names   *registrar
 	outward *client.Client
+	serve   *remoting.TLS // of the door for slaves; nil: none
+	dial    *remoting.TLS // towards a gomq master; nil: none
 	group   *task.Group
 
 	peers   *peers
@@ -66,7 +69,7 @@ func (r *replication) tuning() ha.Tuning {
 // startRole begins the role of the options: the store is open, and nobody is
 // served yet. A master brings back what it has lost first.
 func (b *Broker) startRole(ctx context.Context, o *Options) (err error) {
-	r := &replication{live: b.live, log: b.log, store: b.store, names: b.names, outward: b.outward, group: task.NewGroup(context.WithoutCancel(ctx), b.log, nil)}
+	r := &replication{live: b.live, log: b.log, store: b.store, names: b.names, outward: b.outward, serve: b.tls.serve, dial: b.tls.dial, group: task.NewGroup(context.WithoutCancel(ctx), b.log, nil)}
 	b.role = r
 	b.log.Info("what this broker promises", zap.String("brokerRole", string(o.BrokerRole)), zap.String("flushDiskType", string(o.FlushDiskType)), zap.String("promise", promise(o)))
 	if o.BrokerRole == Slave {
@@ -116,7 +119,7 @@ func (r *replication) lead(ctx context.Context, o *Options) error {
 		return fmt.Errorf("listenPort+1=%d, which slaves use: %w; another process has it, or set another listenPort", o.HAListenPort, err)
 	}
 	r.master = ha.NewMaster(r.group.Context(), ln, ha.MasterOptions{Log: r.store, Ship: r.ship(o), Tune: r.tuning, Me: r.me,
-		Counts: r.peers.counts, Unknown: r.peers.ask, Zap: r.log})
+		Counts: r.peers.counts, Unknown: r.peers.ask, Secure: r.serve.Accept, Zap: r.log})
 	r.peers.fresh = r.master.Recount
 	r.group.Go("list of slaves", func(ctx context.Context) error { return r.peers.keep(ctx, r.master.Uncounted) })
 	return nil
@@ -133,7 +136,7 @@ func (r *replication) ship(o *Options) *watermark.Mark {
 // follow starts to copy the master's log. A slave under SYNC_FLUSH reports what is
 // on its disk, as its master's SYNC_MASTER is then taken to mean.
 func (r *replication) follow(o *Options) {
-	ro := ha.ReplicaOptions{Log: r.store, Confirm: r.store.Appended, Tune: r.tuning, Me: r.me, Temporary: noSpace, Ask: r.askMaster, Zap: r.log,
+	ro := ha.ReplicaOptions{Log: r.store, Confirm: r.store.Appended, Tune: r.tuning, Me: r.me, Temporary: noSpace, Ask: r.askMaster, Secure: r.dial.Client, Zap: r.log,
 		Master: func() string {
 			_, addr := r.names.master()
 			return addr

@@ -2,9 +2,11 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -229,4 +231,32 @@ func TestStrangerDoesNotCount(t *testing.T) {
 		t.Errorf("code %d", got.Code)
 	}
 	sameLogs(t, m, s)
+}
+
+// Under tls.server.mode=enforcing a slave comes over TLS, and whoever does not is
+// sent nothing.
+func TestReplicationOverTLS(t *testing.T) {
+	m := masterOf(t, func(o *Options) { o.TLSServerMode, o.TLSTestModeEnable = "enforcing", true })
+	s := slaveOf(t, m, func(o *Options) { o.UseTLS = true })
+	m.counted(1)
+	s.eventually("the slave does not follow", func() bool { st, _ := s.b.replicaState(); return st.Connected && st.Greeted })
+	plain := slaveOf(t, m, nil)
+	plain.eventually("a slave without TLS is not turned away", func() bool { st, _ := plain.b.replicaState(); return st.Err != nil && !st.Connected })
+	c, err := net.Dial("tcp", haDoor(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write(ha.AppendReport(nil, 0)); err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a connection without TLS is served: %d, %v", n, err)
+	}
+	// Permissive takes both.
+	m = masterOf(t, nil)
+	slaveOf(t, m, func(o *Options) { o.UseTLS = true })
+	slaveOf(t, m, nil)
+	m.counted(2)
 }

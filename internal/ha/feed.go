@@ -30,7 +30,8 @@ const (
 // one that sends once the first has come.
 type feed struct {
 	m       *Master
-	conn    net.Conn
+	nc      net.Conn // as it was accepted
+	conn    net.Conn // the same, or what Secure has made of it
 	peer    Peer
 	name    atomic.Pointer[Name]
 	gone    chan struct{} // closed when the reader has ended
@@ -51,7 +52,7 @@ var errImpossible = errors.New("it acknowledges what it cannot have")
 func (f *feed) run(context.Context) error {
 	defer f.m.leave(f)
 	defer close(f.gone)
-	defer f.conn.Close()
+	defer f.nc.Close()
 	err := f.begin()
 	if err == nil {
 		err = f.listen()
@@ -75,6 +76,13 @@ func (f *feed) run(context.Context) error {
 // begin takes the first words of a replica and starts to send.
 func (f *feed) begin() error {
 	f.deadline()
+	if secure := f.m.o.Secure; secure != nil {
+		conn, err := secure(f.nc)
+		if err != nil {
+			return err
+		}
+		f.conn = conn
+	}
 	var first [ReportSize]byte
 	if _, err := io.ReadFull(f.conn, first[:]); err != nil {
 		return err
@@ -103,7 +111,7 @@ func (f *feed) begin() error {
 		f.uncounted()
 	}
 	if !f.m.group.Go("sender to "+f.peer.Addr.String(), func(ctx context.Context) error {
-		defer f.conn.Close()
+		defer f.nc.Close()
 		if err := f.send(ctx, start); err != nil && !errors.Is(err, net.ErrClosed) {
 			f.m.say(f.peer.Addr, "the log could not be sent to a replica", err)
 		}

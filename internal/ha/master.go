@@ -40,7 +40,10 @@ type MasterOptions struct {
 	// Unknown, if not nil, is told of a new peer that does not count; Recount is to
 	// be called when that changes. It must not block.
 	Unknown func(p Peer)
-	Zap     *zap.Logger // nil = silent
+	// Secure, if not nil, makes of a connection just accepted the one to go on with
+	// (TLS), or refuses it. It may block until the connection's deadline.
+	Secure func(net.Conn) (net.Conn, error)
+	Zap    *zap.Logger // nil = silent
 
 	believe bool // a deliberate bug for the tests: any acknowledgement is believed
 }
@@ -122,7 +125,7 @@ func (m *Master) accept(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		pause = 0
-		f := &feed{m: m, conn: conn, peer: Peer{Addr: addrOf(conn)}, gone: make(chan struct{}),
+		f := &feed{m: m, nc: conn, conn: conn, peer: Peer{Addr: addrOf(conn)}, gone: make(chan struct{}),
 			hears: patience{set: conn.SetReadDeadline}, tells: patience{set: conn.SetWriteDeadline}}
 		if err := m.enter(f); err != nil {
 			m.say(f.peer.Addr, "a replication connection is refused", err)
@@ -154,7 +157,7 @@ func (m *Master) enter(f *feed) error {
 	if f.counted.Load() && counted >= mostReplicas || !f.counted.Load() && others >= mostOthers {
 		return fmt.Errorf("there are %d registered and %d other ones, at most %d and %d are taken", counted, others, mostReplicas, mostOthers)
 	}
-	m.open[f.conn] = true
+	m.open[f.nc] = true
 	list := append(slices.Clone(*m.feeds.Load()), f)
 	m.feeds.Store(&list)
 	return nil
@@ -164,7 +167,7 @@ func (m *Master) enter(f *feed) error {
 func (m *Master) leave(f *feed) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.open, f.conn)
+	delete(m.open, f.nc)
 	list := slices.DeleteFunc(slices.Clone(*m.feeds.Load()), func(g *feed) bool { return g == f })
 	m.feeds.Store(&list)
 }
@@ -236,7 +239,7 @@ type ReplicaInfo struct {
 func (m *Master) Replicas() []ReplicaInfo {
 	var out []ReplicaInfo
 	for _, f := range *m.feeds.Load() {
-		i := ReplicaInfo{Addr: f.conn.RemoteAddr().String(), Counted: f.counted.Load(), Started: f.started.Load(), Sent: f.sent.Load(), Acked: f.acked.Load()}
+		i := ReplicaInfo{Addr: f.nc.RemoteAddr().String(), Counted: f.counted.Load(), Started: f.started.Load(), Sent: f.sent.Load(), Acked: f.acked.Load()}
 		if n := f.name.Load(); n != nil {
 			i.Name = *n
 		}

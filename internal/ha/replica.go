@@ -29,7 +29,7 @@ const (
 )
 
 // ReplicaOptions are what a Replica is made of. All but Ask, Temporary,
-// Dial and Zap are needed.
+// Dial, Secure and Zap are needed.
 type ReplicaOptions struct {
 	Log Log
 	// Confirm is what is reported: the log's end, or how far it is durable.
@@ -46,7 +46,10 @@ type ReplicaOptions struct {
 	// Temporary says whether an error of the log goes away by itself (no space).
 	Temporary func(err error) bool
 	Dial      func(ctx context.Context, addr string) (net.Conn, error)
-	Zap       *zap.Logger // nil = silent
+	// Secure, if not nil, makes of a connection to a gomq master the one to go on with
+	// (TLS). Masters of the 4.x protocol have none.
+	Secure func(ctx context.Context, c net.Conn, addr string) (net.Conn, error)
+	Zap    *zap.Logger // nil = silent
 }
 
 // MasterInfo is what a master says of its log over remoting.

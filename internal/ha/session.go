@@ -42,6 +42,11 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 	r.conn = conn
 	r.state.Master = addr
 	r.mu.Unlock()
+	if info.Greets && r.o.Secure != nil {
+		if conn, err = r.o.Secure(dial, conn, addr); err != nil {
+			return err
+		}
+	}
 	if ctx.Err() != nil || r.paused.Load() {
 		return errPaused
 	}
