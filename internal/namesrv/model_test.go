@@ -109,6 +109,14 @@ func (m *model) register(b modelBroker, cluster string, topics map[string]protoc
 	return false
 }
 
+// reply is what a slave is told of its living master, and a master of nobody.
+func (m *model) reply(h protocol.BrokerHeader) (r protocol.RegisterReply) {
+	if i := m.who(h.BrokerName, 0); h.BrokerID != 0 && i >= 0 {
+		r.MasterAddr, r.HAServerAddr = m.brokers[i].addr, "ha of "+m.brokers[i].addr
+	}
+	return r
+}
+
 func (m *model) removeIf(gone func(modelBroker) bool) (n int) {
 	for {
 		i := slices.IndexFunc(m.brokers, gone)
@@ -190,12 +198,15 @@ func runModel(t *testing.T, seed uint64) {
 			for range rnd.IntN(4) {
 				topics[[]string{"T", "U", "V", "W"}[rnd.IntN(4)]] = protocol.TopicConfig{ReadQueueNums: int32(rnd.IntN(3)), WriteQueueNums: 4, Perm: 6}
 			}
-			r := &registration{RegisterHeader: protocol.RegisterHeader{BrokerName: h.BrokerName, BrokerAddr: h.BrokerAddr, ClusterName: h.ClusterName, BrokerID: h.BrokerID},
+			r := &registration{RegisterHeader: protocol.RegisterHeader{BrokerName: h.BrokerName, BrokerAddr: h.BrokerAddr, ClusterName: h.ClusterName, BrokerID: h.BrokerID, HAServerAddr: "ha of " + h.BrokerAddr},
 				RegisterBody: protocol.RegisterBody{Topics: topics, Version: v}, conn: l, maxBrokers: 100, maxTopics: 100}
-			_, err := tb.register(r)
+			out, err := tb.register(r)
 			refused := m.register(modelBroker{h.BrokerName, h.BrokerID, h.BrokerAddr, l, m.now, v}, h.ClusterName, topics)
 			if refused != (err != nil) {
 				fail("the registration is refused: %v, the table says %v", refused, err)
+			}
+			if want := m.reply(h); err == nil && out.reply != want {
+				fail("the broker is told %+v, want %+v", out.reply, want)
 			}
 		case 6:
 			i := m.at(h.BrokerAddr)
