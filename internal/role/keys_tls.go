@@ -32,7 +32,7 @@ const tlsConfigFile = "/etc/rocketmq/tls.properties"
 func (o *Common) TLSKeys(outgoing bool) config.Section {
 	client := []config.Key{
 		{Name: "useTLS", Field: &o.UseTLS, Default: "true when tls.server.mode=enforcing", Auto: func() string { return "false" }, Tier: 2, Aliases: []config.Alias{{Name: "tls.enable", Quiet: true}},
-			Doc: "TLS on the connections that this process makes, to nameservers and masters. Replication itself (listenPort+1) is plain, as in the original."},
+			Doc: "TLS on the connections that this process makes, to nameservers and masters, for replication from a gomq master too."},
 		{Name: "tls.client.certPath", Field: &o.TLSClientCertPath, Tier: 2, Doc: "PEM file of the certificate that this process shows where it connects to, and of its chain."},
 		{Name: "tls.client.keyPath", Field: &o.TLSClientKeyPath, Tier: 2, Doc: "PEM file of its key."},
 		{Name: "tls.client.keyPassword", Field: &o.TLSClientKeyPassword, Tier: 2, Doc: "Password of that key when it is encrypted."},

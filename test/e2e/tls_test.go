@@ -107,7 +107,7 @@ func TestTLS(t *testing.T) {
 		return err == nil && cmd.Code == raw.Success && strings.Contains(string(cmd.Body), "broker-a")
 	})
 
-	// A slave asks its master for the tables over TLS; the log itself comes plain.
+	// A slave gets the tables and the log over TLS: its master is enforcing.
 	props := p.Strict("broker")
 	props["brokerRole"], props["brokerId"] = "SLAVE", "1"
 	slave := harness.StartBroker(t, ns.Addr(), harness.Config{Props: props})
