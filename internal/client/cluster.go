@@ -150,7 +150,10 @@ func (c *Client) look(ctx context.Context, b *Broker) {
 	if end, err := strconv.ParseInt(info["commitLogMaxOffset"], 10, 64); err == nil {
 		b.End = &end
 	}
-	if ha, err := c.HAStatus(ctx, b.Addr); err == nil { // others than gomq and 5.x do not know the question
+	if !b.Gomq && !strings.HasPrefix(b.Version, "V5") {
+		return // 4.x does not know the question, and 4.5.2 does not even answer it
+	}
+	if ha, err := c.HAStatus(ctx, b.Addr); err == nil {
 		b.ha = ha
 	}
 }

@@ -58,7 +58,7 @@ func TestCluster(t *testing.T) {
 	}
 	gomq := info("V4_9_8", "1000")
 	gomq["goVersion"] = "go"
-	master, slave, java := &figures{info: gomq}, &figures{info: info("V4_9_8", "900")}, &figures{info: info("V4_5_2", "800")}
+	master, slave, java := &figures{info: gomq}, &figures{info: info("V5_3_3", "900")}, &figures{info: info("V4_5_2", "800")}
 	masterAddr, slaveAddr, javaAddr := master.serve(t), slave.serve(t), java.serve(t)
 	acked := time.UnixMilli(1_700_000_000_000)
 	master.ha = &protocol.HAStatus{Master: true, End: 1000, Slaves: []protocol.HASlave{{Addr: "127.0.0.1:9", Broker: slaveAddr, Ack: 990, Diff: 10, InSync: true, LastAck: acked.UnixMilli()}}}

@@ -123,7 +123,7 @@ func TestTwoMastersOfOneName(t *testing.T) {
 		}
 	}
 	both := ns[0].Addr() + ";" + ns[1].Addr()
-	if v := look(t, both); len(v.Problems) != 2 || !strings.Contains(strings.Join(v.Problems, "\n"), "is known to") {
+	if v := harness.Look(t, both); len(v.Problems) != 2 || !strings.Contains(strings.Join(v.Problems, "\n"), "is known to") {
 		t.Errorf("gomq cluster status says %q", v.Problems)
 	}
 	masters[1].Stop()

@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,52 +20,18 @@ import (
 	"gomq/test/raw"
 )
 
-// view is what `gomq cluster status -o json` prints.
-type view struct {
-	Nameservers []struct {
-		Address, Error string
-		Brokers        int
-	}
-	Sets []struct {
-		Cluster, Name string
-		Brokers       []struct {
-			ID      int64
-			Address string
-			Copy    *struct {
-				LagBytes *int64
-				InSync   *bool
-			}
-		}
-	}
-	Problems []string
-}
-
-// look asks the command.
-func look(t testing.TB, namesrv string) (v view) {
-	t.Helper()
-	cmd := exec.Command(harness.Build(t), "cluster", "status", "-n", namesrv, "-o", "json")
-	out, err := cmd.Output()
-	if err := json.Unmarshal(out, &v); err != nil {
-		t.Fatalf("gomq cluster status: %v\n%s", err, out)
-	}
-	if (err == nil) != (len(v.Problems) == 0) {
-		t.Fatalf("gomq cluster status ends with %v and names the problems %q", err, v.Problems)
-	}
-	return v
-}
-
 // whole waits until all brokers are registered everywhere and every slave has its
 // master's log and counts.
 func whole(t testing.TB, namesrv string, limit time.Duration) {
 	t.Helper()
-	var v view
+	var v harness.View
 	defer func() {
 		if t.Failed() {
 			t.Logf("last seen: %+v", v)
 		}
 	}()
 	harness.Eventually(t, limit, "the cluster is whole", func() bool {
-		v = look(t, namesrv)
+		v = harness.Look(t, namesrv)
 		if len(v.Problems) > 0 || len(v.Sets) != 2 {
 			return false
 		}
@@ -239,7 +203,7 @@ func (s *seed) answer(b *harness.Server) int {
 func TestSeedCluster(t *testing.T) {
 	harness.OnlyGomq(t)
 	t.Parallel()
-	s := &seed{T: t, Seed: harness.StartSeed(t, nil), run: checker.NewRun(harness.Rand(t)), topic: "Seed"}
+	s := &seed{T: t, Seed: harness.StartSeed(t, harness.SeedConfig{}), run: checker.NewRun(harness.Rand(t)), topic: "Seed"}
 	whole(t, s.Namesrv, 60*time.Second)
 	s.producer = goclient.Producer(t, s.Namesrv, "pg-seed", producer.WithRetry(retries))
 	ctx, stop := context.WithCancel(context.Background())
@@ -341,7 +305,7 @@ func (s *seed) masterKilled() {
 	if _, err := c.Send("pg-raw", s.topic, 0, "", []byte("x")); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("code %d", raw.NotAvailable)) {
 		s.Errorf("a send to the slave: %v, want code %d", err, raw.NotAvailable)
 	}
-	if v := look(s, s.Namesrv); len(v.Problems) == 0 || !strings.Contains(strings.Join(v.Problems, "\n"), "broker-a has no living master") {
+	if v := harness.Look(s, s.Namesrv); len(v.Problems) == 0 || !strings.Contains(strings.Join(v.Problems, "\n"), "broker-a has no living master") {
 		s.Errorf("gomq cluster status says %q", v.Problems)
 	}
 	s.Masters[0].Start()

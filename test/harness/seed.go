@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,11 +20,19 @@ type Seed struct {
 	Hosts   [2]string
 }
 
-// StartSeed starts all six and waits for their boot lines. change may alter the
-// properties of a broker; nil: nothing more is changed.
-func StartSeed(t testing.TB, change func(name string, props map[string]string)) *Seed {
+// SeedConfig says how a Seed is started. The zero value is the user's, on gomq.
+type SeedConfig struct {
+	Hosts   [2]string // addresses of this machine; zero: 127.0.0.2 and 127.0.0.3
+	Kind    string    // of all servers at first, "" = Kind()
+	JavaLib string
+	// Props are put into the brokers' files.
+	Props map[string]string
+}
+
+// StartSeed starts all six and waits for their boot lines.
+func StartSeed(t testing.TB, how SeedConfig) *Seed {
 	t.Helper()
-	c := NewSeed(t, change)
+	c := newSeed(t, how)
 	for i := range c.Hosts {
 		c.Names[i].Start()
 	}
@@ -34,28 +43,30 @@ func StartSeed(t testing.TB, change func(name string, props map[string]string)) 
 	return c
 }
 
-// NewSeed is StartSeed without the start.
-func NewSeed(t testing.TB, change func(name string, props map[string]string)) *Seed {
+func newSeed(t testing.TB, how SeedConfig) *Seed {
 	t.Helper()
-	c := &Seed{Hosts: [2]string{"127.0.0.2", "127.0.0.3"}}
+	if how.Hosts == [2]string{} {
+		how.Hosts = [2]string{"127.0.0.2", "127.0.0.3"}
+	}
+	c := &Seed{Hosts: how.Hosts}
 	for i, host := range c.Hosts {
-		s := newServer(t, "namesrv", Config{Host: host, Exact: true})
+		s := newServer(t, "namesrv", Config{Kind: how.Kind, JavaLib: how.JavaLib, Host: host, Exact: true})
 		s.Props = map[string]string{"listenHost": host, "httpHost": host, "listenPort": strconv.Itoa(s.Ports.Listen), "httpPort": strconv.Itoa(s.Ports.HTTP),
 			"kvConfigPath": filepath.Join(s.Dir, "kvConfig.json")}
 		c.Names[i] = s
 	}
 	c.Namesrv = c.Names[0].Addr() + ";" + c.Names[1].Addr()
 	for i, set := range []string{"broker-a", "broker-b"} {
-		c.Masters[i] = c.broker(t, set, c.Hosts[i], change)
-		c.Slaves[i] = c.broker(t, set+"-s", c.Hosts[1-i], change)
+		c.Masters[i] = c.broker(t, set, c.Hosts[i], how)
+		c.Slaves[i] = c.broker(t, set+"-s", c.Hosts[1-i], how)
 	}
 	return c
 }
 
 // broker is one of the user's brokers on a host of this machine.
-func (c *Seed) broker(t testing.TB, file, host string, change func(string, map[string]string)) *Server {
+func (c *Seed) broker(t testing.TB, file, host string, how SeedConfig) *Server {
 	t.Helper()
-	s := newServer(t, "broker", Config{Host: host, Exact: true})
+	s := newServer(t, "broker", Config{Kind: how.Kind, JavaLib: how.JavaLib, Host: host, Exact: true})
 	s.Props = readProps(t, filepath.Join(Tree(), "conf", "2m-2s-sync", file+".properties"))
 	for k, v := range s.Props {
 		if strings.HasPrefix(v, "/rocketmq/") {
@@ -66,9 +77,7 @@ func (c *Seed) broker(t testing.TB, file, host string, change func(string, map[s
 		"listenHost": host, "httpHost": host, "brokerIP1": host, "brokerIP2": host} {
 		s.Props[k] = v
 	}
-	if change != nil {
-		change(file, s.Props)
-	}
+	maps.Copy(s.Props, how.Props)
 	return s
 }
 
