@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,15 +38,18 @@ func (r *replication) repair(ctx context.Context, o *Options) error {
 		zap.Strings("slaves", r.peers.addrs()), zap.Duration("atMost", wait))
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	best, silent := r.furthest(ctx)
+	ahead, silent := r.furthest(ctx)
 	if len(silent) > 0 {
 		r.log.Warn("slaves did not say what they have: should one have more than this master it will not follow, see haRepairWaitSeconds", zap.Strings("slaves", silent))
 	}
-	if best == nil {
-		return nil
+	// What has been found is brought home however long it takes. A slave whose log
+	// does not fit, or begins later, may stand before one that has some of it.
+	for _, t := range ahead {
+		if err := r.fetchTail(context.WithoutCancel(ctx), t); err != nil {
+			return err
+		}
 	}
-	// What has been found is brought home however long it takes.
-	return r.fetchTail(context.WithoutCancel(ctx), best)
+	return nil
 }
 
 // tailOf is a slave that has more of the log than its master.
@@ -53,11 +58,12 @@ type tailOf struct {
 	protocol.LogStateReply
 }
 
-// furthest asks all slaves until each has answered or ctx ends: the one with the
-// most of the log, nil if none has more than this master, and those that did not
+// furthest asks all slaves until each has answered or ctx ends: those that have
+// more than this master, the one with the most first, and those that did not
 // answer.
-func (r *replication) furthest(ctx context.Context) (best *tailOf, silent []string) {
+func (r *replication) furthest(ctx context.Context) (ahead []tailOf, silent []string) {
 	mine := r.store.MaxOffset()
+	defer func() { slices.SortFunc(ahead, func(a, b tailOf) int { return cmp.Compare(b.End, a.End) }) }()
 	silent = r.peers.addrs()
 	for {
 		var again []string
@@ -69,19 +75,19 @@ func (r *replication) furthest(ctx context.Context) (best *tailOf, silent []stri
 				r.log.Info("a slave cannot say what it has of the log", zap.String("slave", addr), zap.Error(err))
 			case err != nil:
 				again = append(again, addr)
-			case st.End > mine && (best == nil || st.End > best.End):
-				best = &tailOf{addr, st}
+			case st.End > mine:
+				ahead = append(ahead, tailOf{addr, st})
 			}
 		}
 		if silent = again; len(silent) == 0 {
-			return best, nil
+			return ahead, nil
 		}
 		t := time.NewTimer(repairAgain)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return best, silent
+			return ahead, silent
 		}
 	}
 }
@@ -105,17 +111,23 @@ func (r *replication) askState(ctx context.Context, addr string, from, to int64)
 }
 
 // fetchTail appends what a slave has more than this master.
-func (r *replication) fetchTail(ctx context.Context, t *tailOf) error {
+func (r *replication) fetchTail(ctx context.Context, t tailOf) error {
 	s := r.store
 	at := s.MaxOffset()
+	if t.End <= at {
+		return nil // another one has given it
+	}
 	log := r.log.With(zap.String("slave", t.addr), zap.Int64("end", at), zap.Int64("its", t.End))
 	n, err := ha.Repair(ctx, s, r.me(), remoteLog{r, t.addr})
 	if n > 0 {
 		log.Warn("this master had lost the end of its log; it has fetched it from a slave", zap.Int64("bytes", n))
 	}
-	if err != nil {
+	if err != nil && n == 0 {
 		log.Error("a slave has more of the log than this master, which cannot be taken. The master opens with what it has; the slave keeps its data and does not follow until an operator has chosen",
 			zap.Int64("bytes", t.End-s.MaxOffset()), zap.Error(err))
+	}
+	if err != nil && n > 0 {
+		log.Error("the slave gave a part of it only", zap.Error(err))
 	}
 	return s.Durable.Wait(ctx, s.MaxOffset())
 }

@@ -102,7 +102,7 @@ func (f *feed) begin() error {
 		return err
 	}
 	f.sent.Store(start)
-	f.acked.Store(have)
+	f.acked.Store(max(have, start)) // a replica that has nothing lacks nothing below
 	f.started.Store(true)
 	f.recount()
 	f.m.o.Zap.Info("a replica has come", zap.Stringer("replica", f.peer.Addr), zap.Bool("counts", f.counted.Load()), zap.Int64("has", have),
@@ -128,8 +128,10 @@ func (f *feed) plain(asked int64) (start int64, err error) {
 	lo, end := l.MinOffset(), l.MaxOffset()
 	switch {
 	case asked == 0:
-		// As the original: whoever has nothing gets the last file.
-		return max(end-end%l.FileSize(), lo), nil
+		// As the original: whoever has nothing gets the last file, here one that holds
+		// something.
+		last := max(end-1, 0)
+		return max(last-last%l.FileSize(), lo), nil
 	case asked > end:
 		return 0, fmt.Errorf("it has %d bytes of log, this master has %d only: one of the two has lost something or is of another set. It gets nothing and does not count; restore the master, or empty the replica's store so that it begins anew", asked, end)
 	case asked < lo:

@@ -170,7 +170,7 @@ func (s *session) append(ctx context.Context, p []byte) error {
 			break
 		}
 		if s.r.o.Temporary == nil || !s.r.o.Temporary(err) {
-			return err
+			return &Stopped{fmt.Errorf("what the master sends cannot be the continuation of this slave's log: %w. Nothing of it was taken; one of the two has lost something, or is damaged. Keep what is right, empty the store of the other", err)}
 		}
 		s.r.o.Zap.Error("this slave cannot take what its master sends; it waits", zap.Error(err))
 		if !sleep(ctx, spaceWait) {

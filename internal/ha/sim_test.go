@@ -2,6 +2,7 @@ package ha
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -203,6 +205,8 @@ type sim struct {
 	m        *Master
 	door     *door
 	believe  bool
+	aged     int64 // the log begins here since files were deleted
+	fresh    int   // slaves that got an empty disk for it
 	slaves   []*simSlave
 	dials    uint64
 	carriers sync.WaitGroup
@@ -242,7 +246,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 		mmap := r.IntN(2) == 0
 		return store.Options{Root: "/store", CommitLogFileSize: 16 << 10, ConsumeQueueFileSize: 400, MaxMessageSize: 5000, SyncFlush: r.IntN(2) == 0, WriteWithoutMmap: &mmap,
 			IndexEnabled: true, MaxHashSlots: 20, MaxIndexEntries: 100, FlushInterval: time.Duration(1+r.IntN(20)) * time.Millisecond,
-			FlushQueueInterval: time.Duration(1+r.IntN(20)) * time.Millisecond, RetentionInterval: time.Hour}
+			FlushQueueInterval: time.Duration(1+r.IntN(20)) * time.Millisecond, RetentionInterval: time.Hour, FileReserved: 1, DeleteInterval: 1}
 	}
 	x.master = node{d: simdisk.New(), o: options()}
 	for i := range 1 + r.IntN(2) {
@@ -266,15 +270,11 @@ func (x *sim) lead() {
 		ship = x.master.s.Durable
 	}
 	x.note("the master opens at %d", x.master.s.MaxOffset())
-	var best *simSlave
-	for _, s := range x.slaves {
-		if s.s != nil && (best == nil || s.s.MaxOffset() > best.s.MaxOffset()) {
-			best = s
-		}
-	}
-	if best != nil {
-		n, err := Repair(context.Background(), x.master.s, x.name(0), simRemote{x, best})
-		if x.note("repaired by %d from slave %d: %v", n, best.id, err); err != nil {
+	list := slices.DeleteFunc(slices.Clone(x.slaves), func(s *simSlave) bool { return s.s == nil })
+	slices.SortFunc(list, func(a, b *simSlave) int { return cmp.Compare(b.s.MaxOffset(), a.s.MaxOffset()) })
+	for _, s := range list {
+		n, err := Repair(context.Background(), x.master.s, x.name(0), simRemote{x, s})
+		if x.note("repaired by %d from slave %d: %v", n, s.id, err); err != nil && s.s.MinOffset() <= x.master.s.MaxOffset() {
 			x.fatal("repair: %v", err)
 		}
 	}
@@ -369,11 +369,18 @@ func (x *sim) most() (end int64) {
 func (x *sim) covered() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	durable := x.master.s.Durable.Load()
+	for _, s := range x.slaves {
+		// What only a slave has that begins later cannot be brought back.
+		if s.s.MaxOffset() > durable && s.s.MinOffset() > durable {
+			return false
+		}
+	}
 	if len(x.acked) == 0 || x.master.o.SyncFlush {
 		return true
 	}
 	for _, s := range x.slaves {
-		if s.s.MaxOffset() >= x.acked[len(x.acked)-1].end {
+		if s.s.MaxOffset() >= x.acked[len(x.acked)-1].end && s.s.MinOffset() <= x.master.s.Durable.Load() {
 			return true
 		}
 	}
@@ -427,7 +434,7 @@ func (x *sim) send() {
 // step does one thing.
 func (x *sim) step() {
 	s := x.slaves[x.r.IntN(len(x.slaves))]
-	switch n := x.r.IntN(40); {
+	switch n := x.r.IntN(41); {
 	case n < 20:
 		x.send()
 	case n < 26:
@@ -451,9 +458,41 @@ func (x *sim) step() {
 		x.endMaster()
 	case n == 38:
 		x.double(s)
+	case n == 39:
+		x.age()
 	default:
 		x.lie()
 	}
+}
+
+// age lets the master delete all files but the last when a slave has it all;
+// another one may need them.
+func (x *sim) age() {
+	x.slaves[0].wire.hold(false, false)
+	time.Sleep(100 * time.Millisecond)
+	if !slices.ContainsFunc(x.slaves, func(s *simSlave) bool { return s.s.MaxOffset() == x.master.s.MaxOffset() }) {
+		return
+	}
+	x.master.s.DeleteExpired(1)
+	time.Sleep(5 * time.Millisecond)
+	x.aged = max(x.aged, x.master.s.MinOffset())
+	x.note("the master's log begins at %d", x.master.s.MinOffset())
+}
+
+// operator gives an empty disk to a slave that cannot go on because what it needs
+// has been deleted; false: that is not its trouble.
+func (x *sim) operator(s *simSlave, st ReplicaState) bool {
+	if !st.Stopped || !strings.Contains(st.Err.Error(), "deleted by age") {
+		return false
+	}
+	x.note("slave %d needs what is gone and gets an empty disk", s.id)
+	x.retreat(s)
+	s.d.PowerOff()
+	_ = s.s.Close()
+	s.d, s.ever = simdisk.New(), 0
+	x.follow(s)
+	x.fresh++
+	return true
 }
 
 // endSlave ends a slave in one of the ways in which it can, and starts it again.
@@ -529,8 +568,9 @@ func (x *sim) settle() {
 	}
 	end := x.master.s.MaxOffset()
 	for _, s := range x.slaves {
-		for begun := time.Now(); s.s.MaxOffset() != end; time.Sleep(10 * time.Millisecond) {
-			if st := s.rep.State(); time.Since(begun) > time.Minute || st.Stopped {
+		nothing := func() bool { return x.master.s.MinOffset() == end && s.s.Empty() } // there is no byte to copy
+		for begun := time.Now(); s.s.MaxOffset() != end && !nothing(); time.Sleep(10 * time.Millisecond) {
+			if st := s.rep.State(); !x.operator(s, st) && (time.Since(begun) > 2*time.Minute || st.Stopped) {
 				x.fatal("slave %d has %d of %d: %+v", s.id, s.s.MaxOffset(), end, st)
 			}
 		}
@@ -543,6 +583,9 @@ func (x *sim) settle() {
 		x.fatal("a send was told OK that no slave had")
 	}
 	for _, a := range acked {
+		if a.at < x.master.s.MinOffset() {
+			continue
+		}
 		r, err := x.master.s.ReadRecord(a.at)
 		var key []byte
 		if err == nil {
@@ -559,6 +602,9 @@ func (x *sim) same() {
 	a := x.master.s
 	for _, s := range x.slaves {
 		p, q := make([]byte, 4096), make([]byte, 4096)
+		if s.s.Empty() {
+			continue
+		}
 		for at := max(a.MinOffset(), s.s.MinOffset()); at < a.MaxOffset(); {
 			n, err := a.ReadRaw(p, at, a.MaxOffset())
 			k, err2 := s.s.ReadRaw(q, at, a.MaxOffset())
@@ -571,7 +617,8 @@ func (x *sim) same() {
 			x.fatal("%v", err)
 		}
 		for _, m := range a.Queues() {
-			if c := s.s.Queue([]byte(m.Topic()), m.ID()); c.Max() != m.Max() && s.s.MinOffset() == a.MinOffset() {
+			// A queue whose messages have all been deleted is unknown to a new slave.
+			if c := s.s.Queue([]byte(m.Topic()), m.ID()); c.Max() != m.Max() && s.s.MinOffset() == a.MinOffset() && m.Min() < m.Max() {
 				x.fatal("%s ends at %d, on slave %d at %d", m, m.Max(), s.id, c.Max())
 			}
 		}
@@ -618,7 +665,7 @@ func (x *sim) run(steps int) {
 // same byte for byte, no send was told OK that no slave had, and everything that
 // was told OK is there.
 func TestSimHA(t *testing.T) {
-	told := 0
+	told, aged, fresh := 0, 0, 0
 	for _, seed := range seeds(t, 120) {
 		var x *sim
 		synctest.Test(t, func(t *testing.T) {
@@ -629,11 +676,15 @@ func TestSimHA(t *testing.T) {
 			t.Fatalf("run it again with GOMQ_SEED=%d", seed)
 		}
 		told += len(x.acked)
+		fresh += x.fresh
+		if x.aged > 0 {
+			aged++
+		}
 	}
 	if told == 0 {
 		t.Error("no send was told OK")
 	}
-	t.Logf("%d sends were told OK", told)
+	t.Logf("%d sends were told OK; files were deleted in %d scripts, %d slaves needed them", told, aged, fresh)
 }
 
 // The harness is worth something: a master that believes any acknowledgement is
