@@ -10,23 +10,24 @@
 #   conf/cluster.sh up NAME     start it again
 #   conf/cluster.sh stop        stop all, in order; what was stored stays
 #
-# GOMQ is the binary (bin/gomq), GOMQ_CLUSTER the directory (./gomq-cluster): there
-# are a directory with configuration, data and log for each process. Remove it to
-# begin anew.
+# GOMQ is the binary (bin/gomq), GOMQ_CLUSTER the directory (./gomq-cluster) with a
+# directory of configuration, data and log for each process: remove it to begin anew.
+# GOMQ_HOSTS are other two loopback addresses.
 set -eu
 tree=$(cd "$(dirname "$0")/.." && pwd)
 gomq=${GOMQ:-$tree/bin/gomq}
 dir=${GOMQ_CLUSTER:-$PWD/gomq-cluster}
-export NAMESRV_ADDR="127.0.0.1:9876;127.0.0.2:9876"
+read -r host1 host2 <<<"${GOMQ_HOSTS:-127.0.0.1 127.0.0.2}"
+export NAMESRV_ADDR="$host1:9876;$host2:9876"
 
-#       name        host       port   does
+#       name        host    port   does
 members="
-        namesrv-1   127.0.0.1   9876  nameserver
-        namesrv-2   127.0.0.2   9876  nameserver
-        broker-a    127.0.0.1  10911  master
-        broker-b    127.0.0.2  10911  master
-        broker-a-s  127.0.0.2  11011  slave-of-broker-a
-        broker-b-s  127.0.0.1  11011  slave-of-broker-b
+        namesrv-1   $host1   9876  nameserver
+        namesrv-2   $host2   9876  nameserver
+        broker-a    $host1  10911  master
+        broker-b    $host2  10911  master
+        broker-a-s  $host2  11011  slave-of-broker-a
+        broker-b-s  $host1  11011  slave-of-broker-b
 "
 names() { awk 'NF { print $1 }' <<<"$members"; }
 of()    { awk -v name="$1" -v column="$2" '$1 == name { print $column }' <<<"$members"; }
@@ -107,7 +108,7 @@ say() {
 
 The nameservers for clients: $NAMESRV_ADDR
 
-  send    $gomq bench send --addr 127.0.0.1:10911 --time 2s
+  send    $gomq bench send --addr $host1:10911 --time 2s
   look    $0 status
   break   $0 kill broker-a
   mend    $0 up broker-a

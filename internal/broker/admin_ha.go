@@ -8,9 +8,11 @@ import (
 // haStatus is GET_BROKER_HA_STATUS (907) of 5.x: who copies this master, or whom
 // this slave copies, and how far each has come.
 func (b *Broker) haStatus(*remoting.Call) (remoting.Response, error) {
+	most := b.live.Load().HASlaveFallbehindMax
 	s := protocol.HAStatus{Master: b.isMaster(), End: b.store.MaxOffset()}
 	for _, r := range b.replicas() {
-		slave := protocol.HASlave{Addr: r.Addr, Broker: r.Name.Addr, Ack: r.Acked, Diff: max(s.End-r.Acked, 0), InSync: r.Counted, From: r.Sent}
+		slave := protocol.HASlave{Addr: r.Addr, Broker: r.Name.Addr, Ack: r.Acked, Diff: max(s.End-r.Acked, 0), From: r.Sent}
+		slave.InSync = r.Counted && r.Started && slave.Diff <= most
 		if !r.LastAck.IsZero() {
 			slave.LastAck = r.LastAck.UnixMilli()
 		}

@@ -56,7 +56,7 @@ type Copy struct {
 	// (RocketMQ 4.x), it is the difference of two ends that were read one after
 	// the other. nil: one of them is not known.
 	LagBytes *int64 `json:"lagBytes,omitempty"`
-	// InSync says that the master counts the slave for SYNC_MASTER; nil: it does
+	// InSync says that the slave counts for SYNC_MASTER and is near enough; nil: it does
 	// not tell.
 	InSync  *bool      `json:"inSync,omitempty"`
 	LastAck *time.Time `json:"lastAck,omitempty"` // nil: not told, or never
@@ -254,7 +254,7 @@ func (k *Cluster) judge() {
 				case c.Error != "":
 					say("%s does not copy its master: %s", who, c.Error)
 				case c.InSync != nil && !*c.InSync && s.Brokers[0].ID == 0:
-					say("%s does not count for its master's SYNC_MASTER", who)
+					say("%s does not count for its master's SYNC_MASTER, or is too far behind", who)
 				}
 			}
 		}

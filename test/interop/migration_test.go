@@ -54,6 +54,7 @@ func TestMigration(t *testing.T) {
 			return
 		}
 	}
+	m.stepBack()
 	slices.Reverse(forward)
 	for _, step := range forward {
 		if !t.Run("Back/"+step.name, func(t *testing.T) { m.T = t; m.move(step.name, step.server, from) }) {
@@ -61,6 +62,7 @@ func TestMigration(t *testing.T) {
 		}
 	}
 	m.T = t
+	m.steppedBack()
 	t.Logf("%d messages answered SEND_OK, all received", len(m.sent))
 }
 
@@ -129,6 +131,31 @@ func (m *migration) copies() {
 		harness.Eventually(m, 60*time.Second, "a copy of what "+s.Props["brokerName"]+" takes", func() bool {
 			r, err := c.Send("pg-probe", "Probe-"+strings.TrimPrefix(s.Props["brokerName"], "broker-"), 0, raw.Props("WAIT", "true"), []byte("x"))
 			return err == nil && r.Code == raw.Success
+		})
+		c.Close()
+	}
+}
+
+// stepBack has a group go back on both masters, which gomq notes in the file of the
+// offsets. RocketMQ reads them all the same.
+func (m *migration) stepBack() {
+	for _, s := range m.Masters {
+		c := dial(m, s.Addr())
+		for _, at := range []int64{2, 1} {
+			if err := c.Commit("g-stepped", m.topic, 0, at); err != nil {
+				m.Fatal(err)
+			}
+		}
+		c.Close()
+	}
+}
+
+func (m *migration) steppedBack() {
+	for _, s := range append(m.Masters[:], m.Slaves[:]...) {
+		c := dial(m, s.Addr())
+		harness.Eventually(m, 30*time.Second, "the group stands where it went back to", func() bool {
+			at, err := c.Committed("g-stepped", m.topic, 0)
+			return err == nil && at == 1
 		})
 		c.Close()
 	}

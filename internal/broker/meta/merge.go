@@ -98,7 +98,7 @@ var ErrFutureReset = errors.New("the reset of an offset is stamped more than a d
 // ErrFutureReset.
 func (o *Offsets) Merge(topic, group string, queue int32, offset, stamp int64) (taken bool, err error) {
 	switch {
-	case queue < 0:
+	case queue < 0 || offset < 0:
 		return false, ErrNegativeQueue
 	case stamp < 0 || stamp > o.now().Add(futureReset).UnixMilli():
 		return false, ErrFutureReset

@@ -202,6 +202,9 @@ func TestMergeRefuses(t *testing.T) {
 	if n := len(o.Table()); n != 0 {
 		t.Errorf("%d entries were kept", n)
 	}
+	if taken, err := o.Merge("T", "g", 0, -1, 0); taken || err == nil {
+		t.Error("a negative offset was taken")
+	}
 	for i := range maxResets + 10 {
 		o.resets.set(place{"T", "g", int32(i)}, int64(i+1))
 	}

@@ -23,7 +23,7 @@ const (
 // Why a commit was not kept.
 var (
 	ErrTooManyOffsets = errors.New("too many consumer offsets: delete groups or topics that are no longer used")
-	ErrNegativeQueue  = errors.New("an offset was committed for a queue with a negative number")
+	ErrNegativeQueue  = errors.New("an offset was committed for a queue with a negative number, or is negative itself")
 )
 
 // Offsets is the table of consumer offsets: how far each group has come in each
