@@ -20,7 +20,7 @@ const (
 	dialWait = 5 * time.Second
 	// pauseFirst and pauseMost are the pauses before the master is tried again, and
 	// pauseStopped the one after trouble that does not go away by itself.
-	pauseFirst, pauseMost, pauseStopped = 200 * time.Millisecond, 5 * time.Second, 30 * time.Second
+	pauseFirst, pauseMost, pauseStopped = 100 * time.Millisecond, time.Second, 30 * time.Second
 	// spaceWait is how long a replica without space waits.
 	spaceWait = time.Second
 	// firstRead is the size of a replica's buffer at first; it grows up to what a

@@ -485,8 +485,7 @@ func (r *recovery) restore() error {
 // be taken for records once the log has grown up to them.
 func (r *recovery) cut() error {
 	s := r.s
-	// The first file stays also when it holds nothing: it says where the log begins.
-	if err := s.log.Truncate(max(r.end, s.log.Start()+1)); err != nil {
+	if err := s.cutFiles(r.end); err != nil {
 		return err
 	}
 	f := s.log.Find(r.end)
@@ -494,6 +493,16 @@ func (r *recovery) cut() error {
 		return nil
 	}
 	return f.Zero(r.end, f.End())
+}
+
+// cutFiles removes the log files that begin at or behind end. The first one of a
+// log that does not begin at 0 stays also when it holds nothing: it alone says where
+// the log begins.
+func (s *Store) cutFiles(end int64) error {
+	if start := s.log.Start(); start > 0 {
+		end = max(end, start+1)
+	}
+	return s.log.Truncate(end)
 }
 
 // openTail opens the file that is appended to, or makes it.

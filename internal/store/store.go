@@ -331,7 +331,7 @@ func (s *Store) finish() error {
 	if err := s.ahead.Close(); err != nil {
 		return err
 	}
-	if err := s.log.Truncate(max(s.Appended.Load(), s.log.Start()+1)); err != nil {
+	if err := s.cutFiles(s.Appended.Load()); err != nil {
 		return err
 	}
 	if err := s.saveCheckpoint(ctx, true); err != nil {
