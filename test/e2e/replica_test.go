@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -103,6 +104,17 @@ func TestSyncMasterAndSlave(t *testing.T) {
 	s.c = dial(t, s.master.Addr())
 	s.inSync(t, topic)
 	harness.SameLog(t, 20*time.Second, s.master, s.slave)
+
+	// A slave that has lost its disk gets all of the log, not its last file only.
+	s.slave.Stop()
+	if err := os.RemoveAll(s.slave.Store()); err != nil {
+		t.Fatal(err)
+	}
+	s.slave.Start()
+	s.inSync(t, topic)
+	if size := harness.SameLog(t, 20*time.Second, s.master, s.slave); size < 200*800 {
+		t.Errorf("a new slave has only %d bytes", size)
+	}
 	for name, b := range map[string]*harness.Server{"master": s.master, "slave": s.slave} {
 		list, err := dial(t, b.Addr()).Sweep(topic, 0)
 		if err != nil {
