@@ -33,14 +33,21 @@ type SeedConfig struct {
 func StartSeed(t testing.TB, how SeedConfig) *Seed {
 	t.Helper()
 	c := newSeed(t, how)
-	for i := range c.Hosts {
-		c.Names[i].Start()
-	}
-	for i := range c.Hosts {
-		c.Masters[i].Start()
-		c.Slaves[i].Start()
-	}
+	together(c.Names[0], c.Names[1])
+	together(c.Masters[0], c.Masters[1], c.Slaves[0], c.Slaves[1])
 	return c
+}
+
+// together starts servers and then waits for all of their boot lines.
+func together(servers ...*Server) {
+	for _, s := range servers {
+		s.NoWait = true
+		s.Start()
+	}
+	for _, s := range servers {
+		s.WaitBoot()
+		s.NoWait = false
+	}
 }
 
 func newSeed(t testing.TB, how SeedConfig) *Seed {

@@ -43,6 +43,7 @@ type message struct {
 	ReconsumeTimes int               `json:"reconsumeTimes"`
 	BornTimestamp  int64             `json:"bornTimestamp"`
 	StoreTimestamp int64             `json:"storeTimestamp"`
+	LogOffset      int64             `json:"commitLogOffset"`
 	BornHost       string            `json:"bornHost"`
 	StoreHost      string            `json:"storeHost"`
 

@@ -4,159 +4,314 @@ package interop
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"gomq/test/checker"
+	"gomq/test/goclient"
 	"gomq/test/harness"
 	"gomq/test/raw"
 )
 
-// migration is the user's cluster on its way from RocketMQ 4.5.2 to gomq and back,
-// with clients of 4.5.2 that are never stopped.
-type migration struct {
-	*testing.T
-	*harness.Seed
-	d                         *driver
-	producer, consumer, topic string
-	sent                      []string // bodies that were answered SEND_OK
+// migration is docs/MIGRATION.md, heading by heading.
+var migration = []struct {
+	heading string
+	run     func(w *walk)
+}{
+	{"1. Look at what runs", (*walk).lookAround},
+	{"2. The nameserver of host 2", func(w *walk) { w.nameserver(1, "gomq") }},
+	{"3. The nameserver of host 1", func(w *walk) { w.nameserver(0, "gomq") }},
+	{"4. The slave of broker-a", func(w *walk) { w.slave(0, "gomq") }},
+	{"5. The slave of broker-b", func(w *walk) { w.slave(1, "gomq") }},
+	{"6. The master broker-a", func(w *walk) { w.master(0, "gomq") }},
+	{"7. The master broker-b", func(w *walk) { w.master(1, "gomq") }},
+	{"Back: a master", func(w *walk) { w.master(1, migrated) }},
+	{"Back: a slave", func(w *walk) { w.slave(1, migrated) }},
+	{"Back: a nameserver", func(w *walk) { w.nameserver(1, migrated) }},
 }
 
-// TestMigration walks docs/MIGRATION.md: one process at a time becomes gomq, and then
-// RocketMQ again. At each step producers go on, consumers get everything, and `gomq
-// cluster status` says when the next one may follow.
+// migrated is the version of RocketMQ that the user comes from.
+const migrated = "4.5.2"
+
+// TestMigration walks through docs/MIGRATION.md with a cluster of RocketMQ, process
+// by process to gomq and one of each kind back, while a producer and consumers of
+// RocketMQ are at work. No send fails but one when RocketMQ's masters stop, nothing that was acknowledged is lost, and
+// what was delayed, open or consumed goes on where it was.
 func TestMigration(t *testing.T) {
 	needJava(t)
 	t.Parallel()
-	const from = "4.5.2"
-	m := &migration{T: t}
-	m.Seed = harness.StartSeed(t, harness.SeedConfig{Kind: "java", JavaLib: jars(t, "server", from), Hosts: [2]string{"127.0.0.1", "127.0.0.1"},
-		Props: map[string]string{"registerNameServerPeriod": "10000"}}) // 30 s are not under test
-	m.copies()
-	m.d = startJava(t, from, "JSON", m.Namesrv)
-	m.producer, m.consumer, m.topic = m.d.fresh("producer"), m.d.fresh("c"), m.d.fresh("moved")
-	do[none](t, m.d, "producer", "name", m.producer, "namesrv", m.Namesrv)
-	m.send("begin", true)
-	do[none](t, m.d, "push", "name", m.consumer, "namesrv", m.Namesrv, "topic", m.topic, "group", m.d.fresh("g"))
-	m.arrived("at the beginning")
-
-	forward := []struct {
-		name   string
-		server *harness.Server
-	}{
-		{"nameserver-1", m.Names[0]}, {"nameserver-2", m.Names[1]},
-		{"slave-of-broker-b", m.Slaves[1]}, {"slave-of-broker-a", m.Slaves[0]},
-		{"broker-a", m.Masters[0]}, {"broker-b", m.Masters[1]},
+	text, err := os.ReadFile(filepath.Join(harness.Tree(), "docs", "MIGRATION.md"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, step := range forward {
-		if !t.Run("To-gomq/"+step.name, func(t *testing.T) { m.T = t; m.move(step.name, step.server, "gomq") }) {
+	var headings, steps []string
+	for line := range strings.Lines(string(text)) {
+		if h, ok := strings.CutPrefix(line, "### "); ok {
+			headings = append(headings, strings.TrimSpace(h))
+		}
+	}
+	for _, s := range migration {
+		steps = append(steps, s.heading)
+	}
+	if !slices.Equal(headings, steps) {
+		t.Fatalf("docs/MIGRATION.md has the steps %q, tested are %q", headings, steps)
+	}
+	w := startWalk(t, migrated)
+	stop, wg := make(chan struct{}), sync.WaitGroup{}
+	wg.Add(1)
+	go func() { defer wg.Done(); w.send(stop) }()
+	halt := sync.OnceFunc(func() { close(stop); wg.Wait() })
+	t.Cleanup(halt)
+	for _, s := range migration {
+		begun := time.Now()
+		s.run(w)
+		w.unharmed()
+		acks, alone := w.counts()
+		t.Logf("%s: %.1f s; %d sends acknowledged, %d stored without a slave", s.heading, time.Since(begun).Seconds(), acks, alone)
+		if t.Failed() {
 			return
 		}
 	}
-	m.stepBack()
-	slices.Reverse(forward)
-	for _, step := range forward {
-		if !t.Run("Back/"+step.name, func(t *testing.T) { m.T = t; m.move(step.name, step.server, from) }) {
-			return
+	halt()
+	w.judge()
+}
+
+// lookAround: the files can be used, and the cluster is whole.
+func (w *walk) lookAround() {
+	for _, b := range []*harness.Server{w.Masters[0], w.Masters[1], w.Slaves[0], w.Slaves[1]} {
+		if out, err := exec.Command(harness.Build(w), "config", "check", b.Conf).CombinedOutput(); err != nil {
+			w.Errorf("gomq config check: %v\n%s", err, out)
 		}
 	}
-	m.T = t
-	m.steppedBack()
-	t.Logf("%d messages answered SEND_OK, all received", len(m.sent))
+	w.whole()
+	w.bothGrow()
 }
 
-// move is one step: the process is stopped, the other kind is started on its files,
-// and the cluster is whole again.
-func (m *migration) move(name string, s *harness.Server, kind string) {
-	s.Stop()
-	m.send(fmt.Sprint("without-", name, "-", kind), false)
-	become(m, s, kind)
-	s.Start()
-	m.copies()
-	m.send(fmt.Sprint("with-", name, "-", kind), true)
-	m.arrived(fmt.Sprintf("with %s as %s", name, kind))
+// bothGrow waits until both masters have acknowledged some more.
+func (w *walk) bothGrow() {
+	w.Helper()
+	w.grows("sends acknowledged by broker-a", &w.acked[0], 20)
+	w.grows("sends acknowledged by broker-b", &w.acked[1], 20)
 }
 
-// send sends some messages. Each is stored; strict: in two copies, otherwise a
-// master may say that its slave is not there.
-func (m *migration) send(what string, strict bool) {
-	m.Helper()
-	for i, r := range do[struct{ Results []sent }](m, m.d, "send", "name", m.producer, "topic", m.topic, "body", what+"-{i}", "count", 24).Results {
-		switch {
-		case r.Status == "SEND_OK":
-			m.sent = append(m.sent, fmt.Sprint(what, "-", i))
-		case strict || r.Status != "SLAVE_NOT_AVAILABLE" && r.Status != "FLUSH_SLAVE_TIMEOUT":
-			m.Errorf("%s, message %d: status %q, code %d, error %q", what, i, r.Status, r.Code, r.Error)
-		}
-	}
-}
-
-// arrived waits until the consumer has everything that was answered SEND_OK.
-func (m *migration) arrived(when string) {
-	m.Helper()
-	var missing []string
-	defer func() {
-		if len(missing) > 0 {
-			m.Logf("%s these are missing: %.300q", when, missing)
-		}
-	}()
-	harness.Eventually(m, 90*time.Second, when+" the consumer has everything", func() bool {
-		has := map[string]bool{}
-		for _, r := range m.d.received(m.consumer) {
-			has[string(r.Body)] = true
-		}
-		missing = slices.DeleteFunc(slices.Clone(m.sent), func(b string) bool { return has[b] })
-		return len(missing) == 0
-	})
-}
-
-// copies waits until both nameservers know all four brokers and each master answers
-// SEND_OK, which says that its slave has the message.
-func (m *migration) copies() {
-	m.Helper()
+// complains waits until gomq cluster status says a sentence with all the words.
+func (w *walk) complains(words ...string) {
+	w.Helper()
 	var v harness.View
-	defer func() {
-		if m.Failed() {
-			m.Logf("last seen: %+v", v)
-		}
-	}()
-	harness.Eventually(m, 90*time.Second, "gomq cluster status finds nothing wrong", func() bool {
-		v = harness.Look(m, m.Namesrv)
-		return len(v.Problems) == 0 && len(v.Sets) == 2 && len(v.Sets[0].Brokers) == 2 && len(v.Sets[1].Brokers) == 2
-	})
-	for _, s := range m.Masters {
-		c := dial(m, s.Addr())
-		c.Limit = 20 * time.Second
-		harness.Eventually(m, 60*time.Second, "a copy of what "+s.Props["brokerName"]+" takes", func() bool {
-			r, err := c.Send("pg-probe", "Probe-"+strings.TrimPrefix(s.Props["brokerName"], "broker-"), 0, raw.Props("WAIT", "true"), []byte("x"))
-			return err == nil && r.Code == raw.Success
+	harness.Eventually(w, arrival, fmt.Sprintf("gomq cluster status speaks of %q", words), func() bool {
+		v = harness.Look(w, w.Namesrv)
+		return slices.ContainsFunc(v.Problems, func(p string) bool {
+			return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(p, word) })
 		})
-		c.Close()
-	}
+	})
 }
 
-// stepBack has a group go back on both masters, which gomq notes in the file of the
-// offsets. RocketMQ reads them all the same.
-func (m *migration) stepBack() {
-	for _, s := range m.Masters {
-		c := dial(m, s.Addr())
+// nameserver replaces one nameserver; clients and brokers go on with the other.
+func (w *walk) nameserver(i int, kind string) {
+	w.Names[i].Stop()
+	w.complains("nameserver", w.Names[i].Addr(), "does not answer")
+	w.bothGrow()
+	become(w, w.Names[i], kind)
+	w.Names[i].Start()
+	w.whole()
+	w.bothGrow()
+}
+
+// slave replaces the slave of a master, which meanwhile stores and says each time
+// that it is alone.
+func (w *walk) slave(i int, kind string) {
+	name, y := w.Slaves[i].Props["brokerName"], w.Slaves[i]
+	y.Stop()
+	w.grows("sends stored by "+name+" without its slave", &w.alone[i], 5)
+	w.grows("sends acknowledged by the other", &w.acked[1-i], 20)
+	become(w, y, kind)
+	y.Start()
+	w.grows("sends acknowledged by "+name, &w.acked[i], 20)
+	w.whole()
+}
+
+// master replaces a master. Producers go on with the other one, consumers read what
+// it had from its slave. What is delayed or open waits for it to come back.
+func (w *walk) master(i int, kind string) {
+	name, m := w.Masters[i].Props["brokerName"], w.Masters[i]
+	was := w.places(m)
+	open := w.leave(m, len(w.extra[i]))
+	w.extra[i] = append(w.extra[i], open, "delayed-"+open)
+	if m.Kind == "java" {
+		// It ends replication before it ends serving, so that a send waits for a slave
+		// that cannot come, for longer than the client has left for another broker.
+		w.pardon = 1
+	}
+	m.Stop()
+	w.complains(name, "has no living master")
+	w.grows("sends acknowledged by the other", &w.acked[1-i], 20)
+	if m.Kind == "gomq" {
+		// RocketMQ does not answer the pulls that wait when it stops, and the client
+		// waits 30 s for them before it turns to the slave: that is looked at in the end.
+		w.consumed(w.consumer)
+	}
+	become(w, m, kind)
+	m.Start()
+	w.grows("sends acknowledged by "+name, &w.acked[i], 20)
+	w.goOn(m, w.extra[i])
+	for q, at := range w.places(m) {
+		if at < was[q] {
+			w.Errorf("%s: the place of %s in queue %d was %d and is %d", name, walkGroup, q, was[q], at)
+		}
+	}
+	w.whole()
+}
+
+// places are those of the group in the queues of a broker, after the consumer has
+// said them.
+func (w *walk) places(b *harness.Server) (list [walkQueues]int64) {
+	w.Helper()
+	do[none](w, w.d, "persist", "name", w.consumer)
+	w.at(b, func(c *raw.Conn) (err error) {
+		harness.Eventually(w, arrival, "the places of "+walkGroup, func() bool {
+			for q := range list {
+				if list[q], err = c.Committed(walkGroup, walkTopic, q); err != nil || list[q] < 0 {
+					return false
+				}
+			}
+			return true
+		})
+		return err
+	})
+	return list
+}
+
+// walkOpener is the producer group of the open transactions, walkBack the consumer
+// group that goes back.
+const walkOpener, walkBack = "pg-walk-open", "g-walk-back"
+
+// leave leaves an open transaction, a delayed message and a group that went back with
+// a broker and returns the key of the first.
+func (w *walk) leave(b *harness.Server, n int) (open string) {
+	w.Helper()
+	open = fmt.Sprintf("open-%d", n)
+	w.at(b, func(c *raw.Conn) error {
+		if err := c.Produce("walk-opener", walkOpener); err != nil {
+			return err
+		}
+		if _, err := c.Begin(walkOpener, walkExtra, 0, fmt.Sprintf("%032X", n), open, []byte(open)); err != nil {
+			return err
+		}
+		if _, err := c.Send(walkProducer, walkExtra, 0, raw.Props("KEYS", "delayed-"+open, "DELAY", "2"), []byte(open)); err != nil { // 5 s
+			return err
+		}
+		// gomq notes in the file of the offsets that a group went back on purpose.
 		for _, at := range []int64{2, 1} {
-			if err := c.Commit("g-stepped", m.topic, 0, at); err != nil {
-				m.Fatal(err)
+			if err := c.Commit(walkBack, walkTopic, 0, at); err != nil {
+				return err
 			}
 		}
-		c.Close()
+		return nil
+	})
+	return open
+}
+
+// goOn answers the question about the open transaction and waits for all that was
+// left.
+func (w *walk) goOn(b *harness.Server, keys []string) {
+	w.Helper()
+	w.at(b, func(c *raw.Conn) error {
+		if err := c.Produce("walk-opener", walkOpener); err != nil {
+			return err
+		}
+		select {
+		case cmd := <-c.Pushed():
+			q, err := raw.ParseQuestion(cmd)
+			if err == nil && q.Message.Keys() != keys[len(keys)-2] {
+				err = fmt.Errorf("asked about %s", q.Message.Keys())
+			}
+			if err == nil {
+				err = c.Answer(q, raw.Commit)
+			}
+			if err != nil {
+				return err
+			}
+		case <-time.After(arrival):
+			return fmt.Errorf("nobody was asked about %s", keys[len(keys)-2])
+		}
+		harness.Eventually(w, arrival, fmt.Sprintf("%q are delivered", keys), func() bool { return w.delivered(c, keys) })
+		if at, err := c.Committed(walkBack, walkTopic, 0); err != nil || at != 1 {
+			return fmt.Errorf("%s went back to 1 and is at %d, %v", walkBack, at, err)
+		}
+		return nil
+	})
+}
+
+func (w *walk) delivered(c *raw.Conn, keys []string) bool {
+	list, err := c.Sweep(walkExtra, 0)
+	return err == nil && !slices.ContainsFunc(keys, func(key string) bool {
+		return !slices.ContainsFunc(list, func(r *raw.Record) bool { return r.Keys() == key })
+	})
+}
+
+// judge compares what was sent with what is stored and what was consumed.
+func (w *walk) judge() {
+	late := w.consume(walkNewGroup)
+	w.consumed(w.consumer)
+	w.consumed(late)
+	for i := range w.Masters {
+		if size := harness.SameLog(w, arrival, w.Masters[i], w.Slaves[i]); size == 0 {
+			w.Error("no byte was compared")
+		}
+	}
+	for node, brokers := range map[string][2]*harness.Server{"slaves": w.Slaves, "masters": w.Masters} {
+		for i, b := range brokers {
+			w.at(b, func(c *raw.Conn) error {
+				harness.Eventually(w, arrival, "what was delayed and open, at the "+node, func() bool { return w.delivered(c, w.extra[i]) })
+				harness.Eventually(w, arrival, walkBack+" stands where it went back to, at the "+node, func() bool {
+					at, err := c.Committed(walkBack, walkTopic, 0)
+					return err == nil && at == 1
+				})
+				return w.sweep(node, i, c)
+			})
+		}
+	}
+	for group, consumer := range map[string]string{walkGroup: w.consumer, walkNewGroup: late} {
+		for _, m := range w.d.received(consumer) {
+			w.run.Polled(group, checker.Record{Topic: m.Topic, Queue: place(w.storedBy(m.StoreHost), m.QueueID), Offset: m.QueueOffset,
+				Phy: m.LogOffset, Key: m.Keys, Tag: m.Tags, Note: m.Properties[goclient.Note], Body: m.Body})
+		}
+	}
+	if v := w.run.Check(checker.Rules{Drained: true, Groups: []string{walkGroup, walkNewGroup}, Resends: 2, PlannedSends: 500}); !v.Valid() {
+		w.Fatal(v)
+	}
+	for _, s := range []*harness.Server{w.Masters[0], w.Slaves[0]} {
+		s.Stop()
+		verified(w, s) // what RocketMQ and gomq have written in turns
 	}
 }
 
-func (m *migration) steppedBack() {
-	for _, s := range append(m.Masters[:], m.Slaves[:]...) {
-		c := dial(m, s.Addr())
-		harness.Eventually(m, 30*time.Second, "the group stands where it went back to", func() bool {
-			at, err := c.Committed("g-stepped", m.topic, 0)
-			return err == nil && at == 1
-		})
-		c.Close()
+// sweep reads all queues of a broker.
+func (w *walk) sweep(node string, i int, c *raw.Conn) error {
+	for q := range walkQueues {
+		low, err := c.Offset(raw.MinOffset, walkTopic, q)
+		if err != nil {
+			return err
+		}
+		high, err := c.Offset(raw.MaxOffset, walkTopic, q)
+		if err != nil {
+			return err
+		}
+		recs, err := c.Sweep(walkTopic, q)
+		if err != nil {
+			return err
+		}
+		list := goclient.RawRecords(recs)
+		for k := range list {
+			list[k].Queue = place(i, q)
+		}
+		w.run.Swept(node, walkTopic, place(i, q), low, high, list)
 	}
+	return nil
 }

@@ -43,6 +43,7 @@ const (
 // and consumers go on at the slave when the master dies.
 func TestMixedSets(t *testing.T) {
 	needJava(t)
+	t.Parallel()
 	ns := harness.StartNamesrv(t, gomqServer(nil)).Addr()
 	namesrv := ns + ";" + harness.StartNamesrv(t, javaServer(t, "4.5.2", nil)).Addr()
 	d := startJava(t, "4.9.8", "JSON", ns)

@@ -71,6 +71,7 @@ const (
 // transactions, topics, groups and the places of consumers.
 func TestTakeover(t *testing.T) {
 	needJava(t)
+	t.Parallel()
 	for _, version := range []string{"4.5.2", "4.9.7"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()

@@ -19,10 +19,14 @@ final class Messages {
     /**
      * The i-th message of a command: topic, tag, keys (repeated by the client's own separator, a blank), body, delay and
      * prop.NAME. "{i}" in body, tag and keys stands for the number of the message; size pads the body with a pattern.
+     * base64 is a body of any bytes.
      */
     static Message build(Args a, int i) {
         String n = Integer.toString(i);
         byte[] body = a.get("body", "").replace("{i}", n).getBytes(StandardCharsets.UTF_8);
+        if (a.has("base64")) {
+            body = Base64.getDecoder().decode(a.need("base64"));
+        }
         int size = a.number("size", body.length);
         if (size > body.length) {
             byte[] padded = new byte[size];
