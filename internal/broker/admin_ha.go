@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"gomq/internal/ha"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
 )
@@ -8,11 +9,11 @@ import (
 // haStatus is GET_BROKER_HA_STATUS (907) of 5.x: who copies this master, or whom
 // this slave copies, and how far each has come.
 func (b *Broker) haStatus(*remoting.Call) (remoting.Response, error) {
-	most := b.live.Load().HASlaveFallbehindMax
+	o := b.live.Load()
 	s := protocol.HAStatus{Master: b.isMaster(), End: b.store.MaxOffset()}
 	for _, r := range b.replicas() {
 		slave := protocol.HASlave{Addr: r.Addr, Broker: r.Name.Addr, Ack: r.Acked, Diff: max(s.End-r.Acked, 0), From: r.Sent}
-		slave.InSync = r.Counted && r.Started && slave.Diff <= most
+		slave.InSync = inSync(&r, s.End, o)
 		if !r.LastAck.IsZero() {
 			slave.LastAck = r.LastAck.UnixMilli()
 		}
@@ -32,6 +33,12 @@ func (b *Broker) haStatus(*remoting.Call) (remoting.Response, error) {
 		}
 	}
 	return remoting.Response{Body: s.Append(nil)}, nil
+}
+
+// inSync says whether a slave counts for SYNC_MASTER, copies, and is near the end of
+// the log.
+func inSync(r *ha.ReplicaInfo, end int64, o *Options) bool {
+	return r.Counted && r.Started && end-r.Acked < o.HASlaveFallbehindMax
 }
 
 // text is an error's, "" of none.

@@ -166,7 +166,7 @@ func (c *collector) replication(gauge func(string, float64, ...string)) {
 	near := 0
 	seen := map[string]bool{}
 	for _, r := range c.b.replicas() {
-		if r.Counted && r.Started && end-r.Acked < o.HASlaveFallbehindMax {
+		if inSync(&r, end, o) {
 			near++
 		}
 		name := r.Name.Addr

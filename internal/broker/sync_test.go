@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -354,5 +355,77 @@ func TestAdoptsTopics(t *testing.T) {
 	f.mustRound(t)
 	if f.topics.Has("Fresh") {
 		t.Error("a topic that the master has not stays")
+	}
+}
+
+// What a master says that lies, or is of a version that nobody knows, is bounded: what
+// can be taken is taken, the rest is named, and nothing that was here is lost.
+func TestLyingMaster(t *testing.T) {
+	m := newJavaMaster(t)
+	f := newFollower(t, t.TempDir(), m.addr)
+	f.mustRound(t)
+	f.commit(t, 30)
+	m.mu.Lock()
+	m.version.Counter++
+	topic := func(name string, queues int32) {
+		m.topics[name] = &protocol.TopicConfig{TopicName: name, ReadQueueNums: queues, WriteQueueNums: queues, Perm: 6, TopicFilterType: "SINGLE_TAG"}
+	}
+	topic("../../etc", 1)
+	topic("Huge", 1<<30)
+	topic("Negative", -1)
+	m.topics["Other"] = &protocol.TopicConfig{TopicName: "NotOther", ReadQueueNums: 1, WriteQueueNums: 1, Perm: 6, TopicFilterType: "SINGLE_TAG"}
+	topic("Good", 3)
+	m.set("T@g", 1, -7)
+	m.set("T@g", -3, 7)
+	m.set("T/../x@g", 0, 7)
+	m.set("nothing", 0, 7)
+	m.set("T@"+strings.Repeat("g", 1000), 0, 7)
+	m.set("T@CID_RMQ_SYS_TRANS", 0, 7)
+	m.delays = protocol.DelayTable{-1: 5, 2: -9}
+	m.mu.Unlock()
+	err := f.round(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "cannot be kept") || !strings.Contains(err.Error(), "the master has") {
+		t.Errorf("what was refused is not said: %v", err)
+	}
+	f.at(t, 0, 30)
+	for _, name := range []string{"../../etc", "Huge", "Negative", "Other", "NotOther"} {
+		if f.topics.Has(name) {
+			t.Errorf("topic %s was taken", name)
+		}
+	}
+	if !f.topics.Has("Good") || !f.topics.Has("T") {
+		t.Error("the good topics are not there")
+	}
+	if n := len(f.offsets.Table()); n != 2 { // T@g and that of the transactions
+		t.Errorf("offsets: %v", f.offsets.Table())
+	}
+	if err := f.offsets.Commit([]byte("T"), []byte("CID_RMQ_SYS_TRANS"), 0, 9); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.round(t.Context())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.offsets["T@CID_RMQ_SYS_TRANS"][0] != 7 {
+		t.Error("the master was given the place of its own transactions")
+	}
+	if m.offsets["T@g"][0] != 30 {
+		t.Error("the group's place was not given to the master")
+	}
+
+	// Too many, and an address that is none.
+	for i := range 200 {
+		topic("T"+strconv.Itoa(i), 1)
+	}
+	m.version.Counter++
+	m.mu.Unlock()
+	if err := f.round(t.Context()); err == nil || !strings.Contains(err.Error(), "this broker takes 100") {
+		t.Errorf("more topics than the limit: %v", err)
+	}
+	m.mu.Lock()
+	for _, addr := range []string{"nonsense", "host:port", "127.0.0.1:2", ":0"} {
+		f.names.leader.addr = addr
+		if err := f.round(t.Context()); err == nil {
+			t.Errorf("the master %q was heard", addr)
+		}
 	}
 }

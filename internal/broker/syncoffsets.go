@@ -74,7 +74,12 @@ func (f *follower) steppedBack(key, topic, group string, queue int32, offset int
 	return ok && offset < own
 }
 
+// aheadAt adds what is here to what the master is given; how far the master itself
+// has come with its transactions is its own affair.
 func (f *follower) aheadAt(push []ahead, topic, group string, queue int32) []ahead {
+	if systemGroup(group) {
+		return push
+	}
 	offset, ok := f.offsets.Query([]byte(topic), []byte(group), queue)
 	if !ok {
 		return push

@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+
+	"gomq/test/checker"
+	"gomq/test/goclient"
 	"gomq/test/harness"
 	"gomq/test/raw"
 )
@@ -211,5 +215,40 @@ func TestNameserverFlaps(t *testing.T) {
 	ns.Kill()
 	if _, err := dial(t, a.Addr()).Send("pg", "Flap", 0, "", []byte("x")); err != nil {
 		t.Errorf("without a nameserver: %v", err)
+	}
+}
+
+// TestSlaveReads: with slaveReadEnable a master whose messages are no longer in memory
+// sends consumers to its slave, which serves them.
+func TestSlaveReads(t *testing.T) {
+	harness.OnlyGomq(t)
+	t.Parallel()
+	props := func(role, id string) harness.Config {
+		return harness.Config{Props: map[string]string{"brokerRole": role, "brokerId": id, "slaveReadEnable": "true", "accessMessageInMemoryMaxRatio": "0"}}
+	}
+	ns := harness.StartNamesrv(t, harness.Config{})
+	master := harness.StartBroker(t, ns.Addr(), props("SYNC_MASTER", "0"))
+	slave := harness.StartBroker(t, ns.Addr(), props("SLAVE", "1"))
+	copying(t, ns.Addr(), master)
+	w := &world{ns, master}
+	topic := w.topic(t, "FromSlave")
+	run := fill(t, w, topic, 400)
+	if p, err := dial(t, master.Addr()).Pull("g", topic, 0, 0, 8, 0); err != nil || p.Suggest != 1 {
+		t.Errorf("the master suggests %+v, %v, want broker 1", p, err)
+	}
+	harness.Eventually(t, 30*time.Second, "the slave knows the topic", func() bool {
+		_, err := dial(t, slave.Addr()).Pull("g", topic, 0, 0, 8, 0)
+		return err == nil
+	})
+	out := func(s *harness.Server) float64 {
+		m := harness.ReadMetrics(t, s.HTTP())
+		n, _ := m.Sum("rocketmq_messages_out_total")
+		return n
+	}
+	before := out(slave)
+	goclient.Push(t, ns.Addr(), "g-from-slave", topic, "*", collect(run, "g-from-slave"), consumer.WithPullBatchSize(8))
+	harness.Eventually(t, 60*time.Second, "400 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 400 })
+	if n := out(slave) - before; n < 200 {
+		t.Errorf("the slave served %v of 400 messages, the master %v", n, out(master))
 	}
 }

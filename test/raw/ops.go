@@ -122,6 +122,7 @@ func (c *Conn) Send(group, topic string, queue int, props string, body []byte) (
 type Pulled struct {
 	Code           int // Success, PullNotFound, PullRetry or PullOffsetMoved
 	Next, Min, Max int64
+	Suggest        int64 // the broker id to ask next, 0 = the master
 	Records        []*Record
 }
 
@@ -149,7 +150,7 @@ func (c *Conn) Pull(group, topic string, queue int, offset int64, most int, wait
 	default:
 		return nil, &CodeError{Request: PullMessage, Code: cmd.Code, Remark: cmd.Remark}
 	}
-	for name, to := range map[string]*int64{"nextBeginOffset": &p.Next, "minOffset": &p.Min, "maxOffset": &p.Max} {
+	for name, to := range map[string]*int64{"nextBeginOffset": &p.Next, "minOffset": &p.Min, "maxOffset": &p.Max, "suggestWhichBrokerId": &p.Suggest} {
 		if *to, err = strconv.ParseInt(cmd.Ext[name], 10, 64); err != nil {
 			return nil, fmt.Errorf("%s of the answer: %w", name, err)
 		}
