@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"gomq/internal/failpoint"
 	"gomq/internal/message"
 	"gomq/internal/store/segment"
@@ -52,6 +54,10 @@ func (s *Store) appendNow(b *Batch, now time.Time, deadline time.Time, w waterma
 	}
 	if err := s.plan(b); err != nil {
 		return err
+	}
+	if s.short {
+		s.short = false
+		s.zlog.Info("there is room for messages again")
 	}
 	s.tail.time = max(s.tail.time, now.UnixMilli())
 	if err := s.write(b); err != nil {
@@ -159,6 +165,10 @@ func (s *Store) refuse(b *Batch, n int, path string, err error) error {
 	if !isShortage(err) {
 		s.fail(err)
 		return s.CheckWritable()
+	}
+	if !s.short {
+		s.short = true
+		s.zlog.Error("there is no room for messages: they are refused until there is", zap.String("path", path), zap.Error(err))
 	}
 	return &RefusedError{Cause: CauseDiskFull, Path: path, Err: err}
 }

@@ -54,6 +54,7 @@ type Store struct {
 	put         sync.Mutex // the put lock: one batch at a time is appended
 	heldSince   atomic.Int64
 	tail        tail
+	short       bool  // messages are refused for want of room; guarded by put
 	lastRecord  int64 // offset of the last record, -1 = none; guarded by put
 	closing     atomic.Bool
 	lastTime    atomic.Int64 // store time of the last record appended

@@ -104,9 +104,9 @@ func TestScan(t *testing.T) {
 			write(d, 0, size)
 			os.WriteFile(filepath.Join(d, fileName(size)), make([]byte, 100), 0o644)
 		}, 0, Found{N: 1, Size: size}, nil, ""},
-		{"but not with something in it", func(d string) { write(d, 0, size); write(d, size, 100) }, 0, Found{}, &wrong, fileName(size)},
-		{"a size too large", func(d string) { write(d, 0, size); write(d, size, size+1) }, 0, Found{}, &wrong, fileName(size)},
-		{"a gap", func(d string) { write(d, 0, size); write(d, 2*size, size) }, 0, Found{}, &gap, fileName(2 * size)},
+		{"but not with something in it", func(d string) { write(d, 0, size); write(d, size, 100) }, 0, Found{N: 1, Size: size}, &wrong, fileName(size)},
+		{"a size too large", func(d string) { write(d, 0, size); write(d, size, size+1) }, 0, Found{N: 1, Size: size}, &wrong, fileName(size)},
+		{"a gap", func(d string) { write(d, 0, size); write(d, 2*size, size) }, 0, Found{N: 1, Size: size}, &gap, fileName(2 * size)},
 		{"a stray file", func(d string) { os.WriteFile(filepath.Join(d, "notes.txt"), nil, 0o644) }, 0, Found{}, &stray, "notes.txt"},
 		{"a name that is too long", func(d string) { os.WriteFile(filepath.Join(d, "99999999999999999999"), nil, 0o644) }, 0, Found{}, &stray, "99999999999999999999"},
 	} {
