@@ -265,6 +265,7 @@ func (f *flight) answer() {
 	failpoint.Hit("beforeAck")
 	s := f.s
 	o := s.live.Load()
+	s.waiting.Add(-int64(len(f.late))) // first: who has the answer and sends again is not refused for what is over
 	for i := range f.late {
 		l := &f.late[i]
 		f.reply = protocol.SendReply{MsgID: f.ids[l.from:l.to], QueueID: l.queue, QueueOffset: l.queueOffset, Region: o.RegionID, Trace: o.TraceOn}
@@ -281,7 +282,6 @@ func (f *flight) answer() {
 		}
 		l.answer(r)
 	}
-	s.waiting.Add(-int64(len(f.late)))
 	clear(f.late)
 	f.late, f.ids, f.s, f.err, f.copyErr = f.late[:0], f.ids[:0], nil, nil, nil
 	flights.Put(f)
