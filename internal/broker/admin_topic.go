@@ -58,8 +58,13 @@ func (s *topicDesk) update(c *remoting.Call) (remoting.Response, error) {
 	if err := s.changeable(h.Topic); err != nil {
 		return remoting.Response{}, err
 	}
-	if h.IfMissing && s.topics.Get([]byte(h.Topic)) != nil {
-		return remoting.Response{}, nil
+	if h.IfMissing {
+		switch {
+		case s.topics.Get([]byte(h.Topic)) != nil:
+			return remoting.Response{}, nil
+		case !s.live.Load().AutoCreateTopicEnable:
+			return remoting.Response{}, refuse(protocol.NoPermission, "topic %s was created by a send at another master, and here autoCreateTopicEnable=false", h.Topic)
+		}
 	}
 	if err := s.put(h.Config(), c); err != nil {
 		return remoting.Response{}, err

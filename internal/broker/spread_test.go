@@ -54,6 +54,17 @@ func TestTopicsGoToEveryMaster(t *testing.T) {
 	if has(a, message.RetryTopic("g")) < 0 || has(b, message.RetryTopic("g")) >= 0 {
 		t.Error("the topic of retries was copied, or not created")
 	}
+	// A master that makes no topics for sends makes none for copies.
+	if err := b.c.UpdateConfig(t.Context(), b.addr, "autoCreateTopicEnable=false"); err != nil {
+		t.Fatal(err)
+	}
+	a.send("NotThere", 0, "x")
+	if has(b, "NotThere") >= 0 {
+		t.Error("a master with autoCreateTopicEnable=false has the copy")
+	}
+	if err := b.c.UpdateConfig(t.Context(), b.addr, "autoCreateTopicEnable=true"); err != nil {
+		t.Fatal(err)
+	}
 	// A topic whose route names the other master already is not asked of it.
 	f.mu.Lock()
 	f.route = &protocol.RouteData{Queues: []protocol.QueueData{{BrokerName: "broker-b", ReadQueueNums: 1, WriteQueueNums: 1, Perm: 6}}}
