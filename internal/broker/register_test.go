@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/client"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
 )
@@ -348,5 +349,47 @@ func TestNewTopicRate(t *testing.T) {
 	}
 	if len(rate.buckets) > maxBuckets {
 		t.Errorf("%d addresses are remembered", len(rate.buckets))
+	}
+}
+
+// A nameserver is found by its name each time: when it comes back at another address
+// it is told there.
+func TestNameserverMoves(t *testing.T) {
+	old, moved := newFakeNames(t), newFakeNames(t)
+	r := run(t, nil) // for its topics
+	o := rigOptions(t.TempDir())
+	o.NamesrvAddr = []string{"rocketmq-nameserver1:9876"}
+	var mu sync.Mutex
+	at := old.addr
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr != o.NamesrvAddr[0] {
+			t.Errorf("connecting to %s", addr)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		var d net.Dialer
+		return d.DialContext(ctx, network, at)
+	}
+	c := client.New(t.Context(), client.Options{Timeout: time.Second, Remoting: remoting.Options{Dialer: dial}})
+	names := newRegistrar(t.Context(), NewLive(o), r.b.log, r.b.topics, c)
+	names.start(t.Context())
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		names.stop(ctx)
+		_ = c.Stop(ctx)
+	})
+	if got := old.next(); got != "register" {
+		t.Fatalf("first %q", got)
+	}
+	mu.Lock()
+	at = moved.addr
+	mu.Unlock()
+	old.close()
+	if got := moved.next(); got != "register" {
+		t.Fatalf("at its new address %q", got)
+	}
+	if _, ok := moved.has("TBW102"); !ok {
+		t.Error("it was not told everything")
 	}
 }
