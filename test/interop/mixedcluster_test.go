@@ -219,6 +219,9 @@ func (s *mixedSet) equalTables() {
 		}()
 		harness.Eventually(s, arrival, f.file+" of the slave says what the master's says", func() bool {
 			want, got = readTable(s.master, f.file, f.table), readTable(s.slave, f.file, f.table)
+			if f.file == "delayOffset.json" { // 4.5.2 lists levels that are at their beginning
+				maps.DeleteFunc(want, func(_ string, at any) bool { return at == float64(0) })
+			}
 			return want[f.key] != nil && (f.is == nil || reflect.DeepEqual(want[f.key], f.is)) && contains(got, want)
 		})
 	}
