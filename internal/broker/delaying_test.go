@@ -1,14 +1,10 @@
 package broker
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -300,7 +296,7 @@ func compareRecords(t *testing.T, m *message.Message, want message.Record) {
 // goldenRecords are all records of the log of a golden store, in its order.
 func goldenRecords(t *testing.T, name string) (list []message.Record) {
 	t.Helper()
-	root := filepath.Join(unpackGolden(t, name), "store")
+	root := unpack(t, name)
 	s, err := store.Open(t.Context(), store.Options{Root: root}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -318,48 +314,10 @@ func goldenRecords(t *testing.T, name string) (list []message.Record) {
 	return list
 }
 
-// unpackGolden unpacks a store of a Java broker (store/testdata).
-func unpackGolden(t *testing.T, name string) string {
-	t.Helper()
-	dir := t.TempDir()
-	f, err := os.Open(filepath.Join("../store/testdata", name+".tar.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for in := tar.NewReader(z); ; {
-		h, err := in.Next()
-		if err == io.EOF {
-			return dir
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, filepath.Clean("/"+h.Name))
-		if h.FileInfo().IsDir() {
-			err = os.MkdirAll(path, 0o700)
-		} else {
-			var data []byte
-			if data, err = io.ReadAll(in); err == nil {
-				if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-					err = os.WriteFile(path, data, 0o600)
-				}
-			}
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // The waiting messages of a Java broker's store are delivered by gomq.
 func TestDelayedOfAJavaStore(t *testing.T) {
 	for _, version := range []string{"4.9.7-clean", "4.5.2-clean"} {
-		o := rigOptions(filepath.Join(unpackGolden(t, version), "store"))
+		o := rigOptions(unpack(t, version))
 		r := runOn(t, o, seams{})
 		waiting := map[string]bool{}
 		for level := range int32(18) {
