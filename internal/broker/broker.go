@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,7 +51,9 @@ type Broker struct {
 	lanes     *lanes
 	server    *remoting.Server
 	role      *replication
-	tls       struct{ serve, dial *remoting.TLS } // nil: none
+	// tablesTaken is when a slave took its master's tables last, ms; 0: never.
+	tablesTaken atomic.Int64
+	tls         struct{ serve, dial *remoting.TLS } // nil: none
 
 	table       *table
 	send        *sender

@@ -68,6 +68,7 @@ var metricLabels = []struct {
 	{"gomq_ha_lag_bytes", "How far a slave is behind: on a master each that is connected, on a slave itself as far as it knows.", []string{"replica", "counted"}},
 	{"gomq_ha_last_ack_timestamp_seconds", "When a connected slave has acknowledged last.", []string{"replica", "counted"}},
 	{"gomq_ha_connected", "On a slave 1 while it is connected to its master.", nil},
+	{"gomq_ha_tables_timestamp_seconds", "On a slave, when it took topics, groups and offsets from its master last.", nil},
 	{"gomq_ha_stopped", "On a slave 1 when it does not follow its master until an operator has chosen.", nil},
 	{"gomq_nameserver_up", "1: the nameserver has taken the last registration.", []string{"nameserver"}},
 }
@@ -161,6 +162,9 @@ func (c *collector) replication(gauge func(string, float64, ...string)) {
 		gauge("gomq_ha_connected", float64(btoi(st.Connected)))
 		gauge("gomq_ha_stopped", float64(btoi(st.Stopped)))
 		gauge("gomq_ha_lag_bytes", float64(st.Lag()), brokerAddr(o), "")
+		if at := c.b.tablesTaken.Load(); at > 0 {
+			gauge("gomq_ha_tables_timestamp_seconds", float64(at)/1e3)
+		}
 		return
 	}
 	near := 0

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,6 +51,7 @@ type follower struct {
 	store   *store.Store
 	drop    func(topic string) error // removes the queues of a topic that the master has no more
 	now     func() time.Time
+	taken   *atomic.Int64 // when everything was taken last, ms
 	unknown chan struct{} // messages of a topic have come that the master has not told of
 
 	life    masterLife           // the master process of the last round
@@ -67,7 +69,7 @@ type masterLife struct {
 // follow keeps this slave's tables like its master's until the broker stops.
 func (b *Broker) follow() {
 	f := &follower{live: b.live, log: b.log, names: b.names, client: b.outward, topics: b.topics, groups: b.groups, offsets: b.offsets, delays: b.delayed,
-		store: b.store, drop: b.topicAdmin.drop, now: b.with.now, unknown: make(chan struct{}, 1)}
+		taken: &b.tablesTaken, store: b.store, drop: b.topicAdmin.drop, now: b.with.now, unknown: make(chan struct{}, 1)}
 	b.store.OnArrive(func(q *store.Queue, max int64) {
 		b.pull.arrived(q, max)
 		f.arrived(q)
@@ -98,6 +100,8 @@ func (f *follower) run(ctx context.Context) error {
 		if err != nil {
 			wait = syncRetry
 			err = errors.Join(err, f.adopt())
+		} else {
+			f.taken.Store(f.now().UnixMilli())
 		}
 		f.note(ctx, err)
 		if rest(ctx, syncSoon, nil, nil) {

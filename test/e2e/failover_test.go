@@ -73,6 +73,10 @@ func TestOffsetsComeBack(t *testing.T) {
 	}
 	commit(master, 10)
 	harness.Eventually(t, 30*time.Second, "the slave has the group's place", func() bool { return at(slave) == 10 })
+	harness.Eventually(t, 10*time.Second, "the metric of the slave's tables", func() bool {
+		n, ok := harness.ReadMetrics(t, slave.HTTP()).Sum("gomq_ha_tables_timestamp_seconds")
+		return ok && time.Since(time.Unix(int64(n), 0)) < time.Minute
+	})
 
 	master.Kill()
 	if p, err := dial(t, slave.Addr()).Pull("g-back", "Back", 0, 10, 32, 0); err != nil || len(p.Records) != 32 {
