@@ -197,7 +197,7 @@ func (f *feed) listen() error {
 
 // ack takes a report. One of what was not sent is an error: it satisfies nothing.
 func (f *feed) ack(offset int64) error {
-	if sent := max(f.sent.Load(), f.acked.Load()); offset > sent && !f.m.o.believe {
+	if sent := max(f.sent.Load(), f.acked.Load()); offset > sent {
 		return fmt.Errorf("%w: the log up to %d, it was sent up to %d", errImpossible, offset, sent)
 	}
 	f.lastAck.Store(time.Now().UnixNano())

@@ -44,8 +44,6 @@ type MasterOptions struct {
 	// (TLS), or refuses it. It may block until the connection's deadline.
 	Secure func(net.Conn) (net.Conn, error)
 	Zap    *zap.Logger // nil = silent
-
-	believe bool // a deliberate bug for the tests: any acknowledgement is believed
 }
 
 // Master is the sending end of log shipping: it accepts replicas and streams the

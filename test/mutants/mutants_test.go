@@ -72,9 +72,30 @@ var mutants = []mutant{
 	{
 		name: "AnyReplicaAckBelieved", why: "only a slave that has the log counts for SYNC_MASTER",
 		file: "internal/ha/feed.go",
-		old:  "offset > sent && !f.m.o.believe {",
+		old:  "offset > sent {",
 		new:  "offset > sent && offset < 0 {",
-		in:   "./internal/broker", by: []string{"TestRepliesOfReplicas"},
+		in:   "./internal/ha", by: []string{"TestSimHA", "TestMasterRefuses"},
+	},
+	{
+		name: "FirstReportBelieved", why: "whoever was sent nothing acknowledges nothing",
+		file: "internal/ha/feed.go",
+		old:  "\t\thave = start\n",
+		new:  "\t\thave = start\n\t\tf.proved.Store(have)\n",
+		in:   "./internal/ha", by: []string{"TestSimHA", "TestMasterRefuses"},
+	},
+	{
+		name: "LogsNotCompared", why: "a slave with other bytes at the same offsets does not follow",
+		file: "internal/ha/greet.go",
+		old:  "case p.Sum != mine:",
+		new:  "case p.Sum != mine && p.From < 0:",
+		in:   "./internal/ha", by: []string{"TestGreeting"},
+	},
+	{
+		name: "SlaveReportsMemory", why: "a slave under SYNC_FLUSH acknowledges what is on its disk",
+		file: "internal/ha/session.go",
+		old:  "s.report(r.o.Confirm.Load())",
+		new:  "s.report(r.o.Log.MaxOffset())",
+		in:   "./internal/ha", by: []string{"TestReplicaReportsLate", "TestSimHA"},
 	},
 	{
 		name: "NotZeroedBehindTheCut", why: "records that were cut off do not come back",
