@@ -44,8 +44,7 @@ type registrar struct {
 	client *client.Client
 	group  *task.Group
 
-	servers []*nameserver       // never changes once started
-	all     *client.NameServers // the same, for questions
+	servers []*nameserver // never changes once started
 
 	mu     sync.Mutex // guards the rest
 	wanted int64      // rises with every change that nameservers are to hear of
@@ -56,7 +55,7 @@ type registrar struct {
 // starts it.
 func newRegistrar(ctx context.Context, live *config.Live[Options], log *zap.Logger, topics *meta.Topics, c *client.Client) *registrar {
 	r := &registrar{live: live, log: log, topics: topics, client: c, group: task.NewGroup(context.WithoutCancel(ctx), log, nil),
-		all: c.NameServers(live.Load().NamesrvAddr), leader: leader{changed: make(chan struct{})}}
+		leader: leader{changed: make(chan struct{})}}
 	for _, addr := range live.Load().NamesrvAddr {
 		r.servers = append(r.servers, &nameserver{addr: addr, set: c.NameServers([]string{addr}), kick: make(chan struct{}, 1), tried: make(chan struct{}), told: watermark.New(0)})
 	}
@@ -310,19 +309,24 @@ func (r *registrar) ready() error {
 	return fmt.Errorf("no nameserver knows this broker: %w", last)
 }
 
+// reached are the nameservers that accepted the last registration.
+func (r *registrar) reached() *client.NameServers {
+	var addrs []string
+	for _, n := range r.servers {
+		n.mu.Lock()
+		if n.up {
+			addrs = append(addrs, n.addr)
+		}
+		n.mu.Unlock()
+	}
+	return r.client.NameServers(addrs)
+}
+
 // stop ends the registrations and takes the broker off every nameserver that has
 // it; ctx bounds that.
 func (r *registrar) stop(ctx context.Context) {
 	r.group.Stop()
-	var reached []string
-	for _, n := range r.servers {
-		n.mu.Lock()
-		if n.up {
-			reached = append(reached, n.addr)
-		}
-		n.mu.Unlock()
-	}
-	for _, out := range r.client.NameServers(reached).Unregister(ctx, brokerHeader(r.live.Load())) {
+	for _, out := range r.reached().Unregister(ctx, brokerHeader(r.live.Load())) {
 		if out.Err != nil {
 			r.log.Warn("a nameserver was not told that this broker ends; it forgets it by itself", zap.String("nameserver", out.Addr), zap.Error(out.Err))
 		}

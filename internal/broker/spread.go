@@ -66,13 +66,14 @@ func (r *registrar) spreadTo(ctx context.Context, addrs []string, c protocol.Top
 // serve the topic, as far as nameservers know.
 func (r *registrar) mastersWithout(ctx context.Context, topic string) []string {
 	o := r.live.Load()
-	info, err := r.all.ClusterInfo(ctx)
+	names := r.reached() // one that is away would use up the time
+	info, err := names.ClusterInfo(ctx)
 	if err != nil {
 		r.log.Warn("the topic is created on this broker only: no nameserver tells the others", zap.String("topic", topic), zap.Error(err))
 		return nil
 	}
 	serve := map[string]bool{o.BrokerName: true}
-	if route, err := r.all.Route(ctx, topic); err == nil {
+	if route, err := names.Route(ctx, topic); err == nil {
 		for i := range route.Queues {
 			serve[route.Queues[i].BrokerName] = true
 		}
