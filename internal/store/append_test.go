@@ -424,7 +424,8 @@ func TestFailStop(t *testing.T) {
 				t.Fatal(err)
 			}
 			durable := s.Durable.Load()
-			d.Inject(simdisk.Fault{Op: c.op, Path: "commitlog", Err: errors.New("bad sector")})
+			// Of the file that is written: the next one may just be made.
+			d.Inject(simdisk.Fault{Op: c.op, Path: "commitlog/00000000000000000000", Err: errors.New("bad sector")})
 			b := NewBatch()
 			if _, err := b.Add(s.Queue([]byte("T"), 0), msg("T", 0, []byte("lost"), "")); err != nil {
 				t.Fatal(err)
