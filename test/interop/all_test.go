@@ -122,3 +122,6 @@ func TestAllTLS(t *testing.T) {
 		})
 	}
 }
+
+// TestMigrationFrom49 is the walk of docs/MIGRATION.md with 4.9.7.
+func TestMigrationFrom49(t *testing.T) { migrate(t, "4.9.7") }

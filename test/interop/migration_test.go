@@ -31,19 +31,19 @@ var migration = []struct {
 	{"5. The slave of broker-b", func(w *walk) { w.slave(1, "gomq") }},
 	{"6. The master broker-a", func(w *walk) { w.master(0, "gomq") }},
 	{"7. The master broker-b", func(w *walk) { w.master(1, "gomq") }},
-	{"Back: a master", func(w *walk) { w.master(1, migrated) }},
-	{"Back: a slave", func(w *walk) { w.slave(1, migrated) }},
-	{"Back: a nameserver", func(w *walk) { w.nameserver(1, migrated) }},
+	{"Back: a master", func(w *walk) { w.master(1, w.from) }},
+	{"Back: a slave", func(w *walk) { w.slave(1, w.from) }},
+	{"Back: a nameserver", func(w *walk) { w.nameserver(1, w.from) }},
 }
-
-// migrated is the version of RocketMQ that the user comes from.
-const migrated = "4.5.2"
 
 // TestMigration walks through docs/MIGRATION.md with a cluster of RocketMQ, process
 // by process to gomq and one of each kind back, while a producer and consumers of
 // RocketMQ are at work. No send fails but one when RocketMQ's masters stop, nothing that was acknowledged is lost, and
 // what was delayed, open or consumed goes on where it was.
-func TestMigration(t *testing.T) {
+func TestMigration(t *testing.T) { migrate(t, "4.5.2") }
+
+// migrate is the walk with a version of RocketMQ.
+func migrate(t *testing.T, from string) {
 	needJava(t)
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(harness.Tree(), "docs", "MIGRATION.md"))
@@ -62,7 +62,7 @@ func TestMigration(t *testing.T) {
 	if !slices.Equal(headings, steps) {
 		t.Fatalf("docs/MIGRATION.md has the steps %q, tested are %q", headings, steps)
 	}
-	w := startWalk(t, migrated)
+	w := startWalk(t, from)
 	stop, wg := make(chan struct{}), sync.WaitGroup{}
 	wg.Add(1)
 	go func() { defer wg.Done(); w.send(stop) }()
@@ -112,13 +112,26 @@ func (w *walk) complains(words ...string) {
 	})
 }
 
-// nameserver replaces one nameserver; clients and brokers go on with the other.
+// nameserver replaces one nameserver; clients and brokers go on with the other. Its
+// KV configuration goes over.
 func (w *walk) nameserver(i int, kind string) {
+	const putKV, getKV = 100, 101
+	w.at(w.Names[i], func(c *raw.Conn) error {
+		_, err := c.Do(putKV, map[string]string{"namespace": "WALK", "key": "before " + kind, "value": "wert ä"}, nil)
+		return err
+	})
 	w.Names[i].Stop()
 	w.complains("nameserver", w.Names[i].Addr(), "does not answer")
 	w.bothGrow()
 	become(w, w.Names[i], kind)
 	w.Names[i].Start()
+	w.at(w.Names[i], func(c *raw.Conn) error {
+		cmd, err := c.Do(getKV, map[string]string{"namespace": "WALK", "key": "before " + kind}, nil)
+		if err == nil && cmd.Ext["value"] != "wert ä" {
+			err = fmt.Errorf("the KV configuration says %q", cmd.Ext["value"])
+		}
+		return err
+	})
 	w.whole()
 	w.bothGrow()
 }

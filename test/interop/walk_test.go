@@ -21,6 +21,7 @@ import (
 type walk struct {
 	*testing.T
 	*harness.Seed
+	from     string // the version of RocketMQ
 	d        *driver
 	run      *checker.Run
 	producer string
@@ -43,7 +44,7 @@ const (
 // and a producer and a consumer of that version.
 func startWalk(t *testing.T, version string) *walk {
 	t.Helper()
-	w := &walk{T: t, run: checker.NewRun(harness.Rand(t))}
+	w := &walk{T: t, from: version, run: checker.NewRun(harness.Rand(t))}
 	w.Seed = harness.StartSeed(t, harness.SeedConfig{Kind: "java", JavaLib: jars(t, "server", version), Hosts: [2]string{"127.0.0.1", "127.0.0.1"},
 		Props: map[string]string{
 			"mappedFileSizeCommitLog": "67108864",
@@ -80,14 +81,14 @@ func (w *walk) consume(group string) (consumer string) {
 	return consumer
 }
 
-// at does something over a connection to a broker.
+// at does something over a connection to a server.
 func (w *walk) at(b *harness.Server, what func(c *raw.Conn) error) {
 	w.Helper()
 	c := dial(w, b.Addr())
 	defer c.Close()
 	c.Limit = arrival
 	if err := what(c); err != nil {
-		w.Fatalf("%s: %v\n%s", b.Props["brokerName"], err, b.Log())
+		w.Fatalf("%s: %v\n%s", b.Name, err, b.Log())
 	}
 }
 
