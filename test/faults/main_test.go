@@ -1,11 +1,12 @@
 //go:build faults
 
-// Package faults kills brokers, fails their system calls and fills their
-// disks, and judges what they keep by the checker and by the store's own
-// verification. The names T10, T14 and so on are those of the test programme.
+// Package faults kills brokers, fails their system calls, fills their disks and
+// cuts the wires between them, and judges what they keep by the checker and by the
+// store's own verification. The names T10, T14 and so on are those of the test
+// programme.
 //
-// It needs root, loop devices, mkfs.ext4 and strace. What is missing is named
-// and counted as skipped.
+// It needs root, loop devices, mkfs.ext4, strace, ip and tc. What is missing is
+// named and counted as skipped.
 package faults
 
 import (
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 		consume(ns)
 	}
 	harness.AtExit(leftOver)
+	harness.AtExit(leftOnWire)
 	harness.Main(m)
 }
 

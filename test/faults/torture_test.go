@@ -35,3 +35,15 @@ func TestTortureLater(t *testing.T) {
 		})
 	}
 }
+
+// TestTortureNetwork goes on with wires that fail as TestTortureKill does.
+func TestTortureNetwork(t *testing.T) {
+	harness.OnlyGomq(t)
+	for round := 0; !t.Failed(); round++ {
+		t.Run(fmt.Sprint("round", round), func(t *testing.T) {
+			for _, role := range []string{"SYNC_MASTER", "ASYNC_MASTER"} {
+				t.Run(role, func(t *testing.T) { t.Parallel(); wireFaults(t, role) })
+			}
+		})
+	}
+}

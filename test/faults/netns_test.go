@@ -1,0 +1,195 @@
+//go:build faults
+
+package faults
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+	"testing"
+
+	"gomq/test/harness"
+)
+
+// wire begins the name of every interface that is made here, mark that of every
+// namespace.
+const wire = "gomqt"
+
+// network is a switch (a bridge of this machine) with hosts (network namespaces)
+// on it. This machine is on it too, with the address of its own that clients and
+// nameservers use, so that a fault of one host's wire cuts nobody else off.
+type network struct {
+	t    testing.TB
+	n    int
+	addr string // of this machine
+}
+
+// host is a network namespace and its wire to the switch, which has an end inside
+// and one outside.
+type host struct {
+	t               testing.TB
+	ns, inside, out string
+	addr            string
+}
+
+// newNetwork makes a switch with no hosts. Its addresses are of 198.18.0.0/15,
+// which is kept for tests of networks (RFC 2544).
+func newNetwork(t testing.TB) *network {
+	t.Helper()
+	needs(t, "ip")
+	w := &network{t: t, n: -1}
+	for n := range 256 {
+		// An abstract socket says who has the number, among all test binaries.
+		l, err := net.Listen("unix", fmt.Sprintf("@gomq-test-net-%d", n))
+		if err == nil {
+			t.Cleanup(func() { l.Close() })
+			w.n = n
+			break
+		}
+	}
+	if w.n < 0 {
+		t.Fatal("no network is free")
+	}
+	w.addr = fmt.Sprintf("198.18.%d.1", w.n)
+	w.make("no bridge", "ip", "link", "add", w.bridge(), "type", "bridge")
+	t.Cleanup(func() { must(t, "ip", "link", "del", w.bridge()) })
+	must(t, "ip", "addr", "add", w.addr+"/24", "dev", w.bridge())
+	must(t, "ip", "link", "set", w.bridge(), "up")
+	return w
+}
+
+func (w *network) bridge() string { return fmt.Sprint(wire, w.n, "s") }
+
+// make makes what not every kernel can.
+func (w *network) make(lack string, args ...string) {
+	w.t.Helper()
+	if _, err := output(args[0], args[1:]...); err != nil {
+		harness.Skip(w.t, lack+": "+err.Error())
+	}
+}
+
+// must runs a command that has to succeed.
+func must(t testing.TB, args ...string) {
+	t.Helper()
+	if _, err := output(args[0], args[1:]...); err != nil {
+		t.Error(err)
+	}
+}
+
+// host adds a host; id is its last number, 2 to 254.
+func (w *network) host(id int) *host {
+	w.t.Helper()
+	h := &host{t: w.t, ns: fmt.Sprintf("%s%d-%d", mark, w.n, id), inside: "eth0", out: fmt.Sprint(wire, w.n, "h", id), addr: fmt.Sprintf("198.18.%d.%d", w.n, id)}
+	w.make("no network namespaces", "ip", "netns", "add", h.ns)
+	w.t.Cleanup(func() { must(w.t, "ip", "netns", "del", h.ns) })
+	w.make("no pairs of interfaces", "ip", "link", "add", h.out, "type", "veth", "peer", "name", h.inside, "netns", h.ns)
+	w.t.Cleanup(func() { must(w.t, "ip", "link", "del", h.out) })
+	must(w.t, "ip", "link", "set", h.out, "master", w.bridge(), "up")
+	must(w.t, "ip", "-n", h.ns, "addr", "add", h.addr+"/24", "dev", h.inside)
+	must(w.t, "ip", "-n", h.ns, "link", "set", h.inside, "up")
+	must(w.t, "ip", "-n", h.ns, "link", "set", "lo", "up")
+	return h
+}
+
+// config is that of a broker on the host.
+func (h *host) config(props map[string]string) harness.Config {
+	all := map[string]string{"brokerIP1": h.addr, "brokerIP2": h.addr, "httpHost": h.addr}
+	maps.Copy(all, props)
+	return harness.Config{Host: h.addr, Under: []string{"ip", "netns", "exec", h.ns}, Props: all}
+}
+
+// unplug takes the host's wire away, plug gives it back.
+func (h *host) unplug() { must(h.t, "ip", "link", "set", h.out, "down") }
+func (h *host) plug()   { must(h.t, "ip", "link", "set", h.out, "up") }
+
+// mute drops whatever the host sends to another one, and nothing that it hears;
+// speak ends that.
+func (h *host) mute(to *host) {
+	must(h.t, "ip", "-n", h.ns, "route", "add", "blackhole", to.addr+"/32")
+}
+func (h *host) speak(to *host) {
+	must(h.t, "ip", "-n", h.ns, "route", "del", "blackhole", to.addr+"/32")
+}
+
+// tc runs a command of traffic control on both ends of the wire: what is sent from
+// the end outside is what the host hears.
+func (h *host) tc(object, verb string, args ...string) error {
+	var errs []error
+	for _, end := range [][]string{{object, verb, "dev", h.out}, {"-n", h.ns, object, verb, "dev", h.inside}} {
+		_, err := output("tc", append(end, args...)...)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// clear ends slow and lossy.
+func (h *host) clear() {
+	if err := h.tc("qdisc", "del", "root"); err != nil {
+		h.t.Error(err)
+	}
+}
+
+// slow limits the host's wire to a rate of bits.
+func (h *host) slow(rate string) error {
+	return h.tc("qdisc", "add", "root", "handle", "1:", "tbf", "rate", rate, "burst", "16kb", "latency", "400ms")
+}
+
+// lossy drops so many of a hundred packets either way, at random. Kernels without
+// netem can do it as well: a classifier that throws dice sends them into a queue
+// for no packets at all.
+func (h *host) lossy(percent int) error {
+	// A classic BPF program: load a random number, and match when it is not greater.
+	dice := fmt.Sprintf("4,32 0 0 %d,37 1 0 %d,6 0 0 %d,6 0 0 0", uint32(0xfffff000+56), uint64(1<<32-1)*uint64(percent)/100, uint32(0xffffffff))
+	class := []string{"htb", "rate", "1gbit", "burst", "1mb", "quantum", "60000"}
+	for _, step := range [][]string{
+		{"qdisc", "add", "root", "handle", "1:", "htb", "default", "1"},
+		append([]string{"class", "add", "parent", "1:", "classid", "1:1"}, class...),
+		append([]string{"class", "add", "parent", "1:", "classid", "1:2"}, class...),
+		{"qdisc", "add", "parent", "1:2", "handle", "2:", "pfifo", "limit", "0"},
+		{"filter", "add", "parent", "1:", "protocol", "ip", "prio", "1", "bpf", "bytecode", dice, "flowid", "1:2"},
+	} {
+		if err := h.tc(step[0], step[1], step[2:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// touched is how many packets the ends of the wire have dropped and held back
+// since slow or lossy.
+func (h *host) touched(t testing.TB) (dropped, held int) {
+	t.Helper()
+	for _, end := range [][]string{{"-s", "-j", "qdisc", "show", "dev", h.out}, {"-n", h.ns, "-s", "-j", "qdisc", "show", "dev", h.inside}} {
+		out, err := output("tc", end...)
+		var list []struct{ Drops, Overlimits int }
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &list)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range list {
+			dropped, held = dropped+q.Drops, held+q.Overlimits
+		}
+	}
+	return dropped, held
+}
+
+// leftOnWire finds namespaces and interfaces of these tests that still exist.
+func leftOnWire() error {
+	for _, list := range [][]string{{"netns", "list"}, {"-br", "link"}} {
+		out, err := output("ip", list...)
+		if err != nil {
+			continue // without ip none was made
+		}
+		for line := range linesOf(out) {
+			if strings.HasPrefix(line, mark) || strings.HasPrefix(line, wire) {
+				return fmt.Errorf("network: %s", line)
+			}
+		}
+	}
+	return nil
+}
