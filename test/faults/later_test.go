@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gomq/test/checker"
 	"gomq/test/harness"
 	"gomq/test/raw"
 	"gomq/test/txn"
@@ -17,21 +18,24 @@ import (
 // laterLevels are eighteen delay levels that a test can wait for.
 const laterLevels = "1s 1s 1s 1s 1s 1s 2s 2s 2s 2s 2s 2s 3s 3s 3s 3s 3s 3s"
 
-// laterPoints are where transactions and delayed messages have something half
-// done: half messages put back without the progress, tables half written, messages delivered and not counted yet.
+// laterPoints are where transactions, delayed messages and consumers have
+// something half done: half messages put back without the progress, tables half
+// written, messages delivered and not counted yet, places about to be taken.
 var laterPoints = []string{"afterCheck", "renameJSON", "afterAppend", "offsetCommit", "dispatch"}
 
 // TestT27DelayAndTransactions kills a broker at random and at fail points while
-// delayed messages of all levels and transactions of all outcomes are under way.
-// Every delayed message that was acknowledged comes, none before its time (I12);
-// what was committed is delivered, what was rolled back is not, and what nobody
-// ends is asked about and put aside (I13).
+// delayed messages of all levels and transactions of all outcomes are under way,
+// and a group consumes, sends back and commits. Every delayed message that was
+// acknowledged comes, none before its time (I12); what was committed is
+// delivered, what was rolled back is not, and what nobody ends is asked about and
+// put aside (I13); what was sent back comes again or is a dead letter, and the
+// group's places do not fall further than the persist interval allows.
 func TestT27DelayAndTransactions(t *testing.T) {
 	harness.OnlyGomq(t)
 	for _, flush := range []string{"SYNC_FLUSH", "ASYNC_FLUSH"} {
 		t.Run(flush, func(t *testing.T) {
 			t.Parallel()
-			later(t, flush, len(laterPoints)+1)
+			later(t, flush, len(laterPoints)+4)
 		})
 	}
 }
@@ -46,13 +50,14 @@ func later(t *testing.T, flush string, cycles int) {
 	}})
 	const workers = 2
 	c := dial(t, broker.Addr())
-	for _, topic := range []string{"Tx", "Delay"} {
-		if err := c.NewTopic(topic, workers); err != nil {
+	for topic, queues := range map[string]int{"Tx": workers, "Delay": 2, workTopic: workQueues, workRetry: 1} {
+		if err := c.NewTopic(topic, queues); err != nil {
 			t.Fatal(err)
 		}
 	}
 	load := &txn.Load{Broker: broker.Addr(), Topic: "Tx", Group: "pg-t27"}
 	d := &delays{addr: broker.Addr()}
+	w := &work{t: t, run: checker.NewRun(harness.Rand(t)), addr: broker.Addr(), backs: map[try]*sentBack{}}
 	reached := map[string]int{}
 	for n := range cycles {
 		point := ""
@@ -63,7 +68,7 @@ func later(t *testing.T, flush string, cycles int) {
 			broker.Kill()
 			broker.Env = nil
 			if point != "" {
-				broker.Env = []string{fmt.Sprintf("GOMQ_FAILPOINTS=%s=%d", point, 1+rng.IntN(map[bool]int{true: 3, false: 30}[seldom(point)]))}
+				broker.Env = []string{fmt.Sprintf("GOMQ_FAILPOINTS=%s=%d", point, 1+rng.IntN(map[bool]int{true: 3, false: 100}[seldom(point)]))}
 			}
 			broker.Start()
 		}
@@ -72,15 +77,25 @@ func later(t *testing.T, flush string, cycles int) {
 			t.Fatalf("cycle %d: the broker does not start\n%s", n, broker.Log())
 		}
 		var wg sync.WaitGroup
-		wg.Add(2)
+		wg.Add(3)
 		go func() { defer wg.Done(); load.Run(t, workers, nil) }()
 		go func() { defer wg.Done(); d.send() }()
+		go func() { defer wg.Done(); w.cycle() }()
+		limit := time.Duration(100+rng.IntN(900)) * time.Millisecond
+		switch {
+		case point != "":
+			limit = 3 * time.Second // the fail point comes first
+		case n == cycles-1:
+			limit = 2 * workLag // long enough for places to be held to
+		}
 		select {
 		case <-broker.Done():
-		case <-time.After(time.Duration(600+rng.IntN(400)) * time.Millisecond):
+		case <-time.After(limit):
 		}
+		at := time.Now()
 		broker.Kill()
 		wg.Wait()
+		w.run.Killed("broker", point, at)
 		if point != "" && died(broker, point) {
 			reached[point]++
 		}
@@ -94,9 +109,15 @@ func later(t *testing.T, flush string, cycles int) {
 	if !boot(t, broker) {
 		t.Fatalf("the broker does not start\n%s", broker.Log())
 	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { defer close(stopped); w.consume(stop, nil) }() // its retries wait meanwhile
 	load.Drain(t, 60*time.Second)
+	close(stop)
+	<-stopped
+	w.drain()
 	load.Judge(t, workers, true)
 	d.judge(t, cycles)
+	w.judge(cycles)
 	t.Logf("fail points reached: %v", reached)
 	for _, point := range laterPoints {
 		if reached[point] == 0 {
@@ -112,7 +133,7 @@ func later(t *testing.T, flush string, cycles int) {
 // seldom says whether the place is passed only now and then, as the progress of
 // checks is written.
 func seldom(point string) bool {
-	return point == "afterCheck" || point == "offsetCommit" || rare(point)
+	return point == "afterCheck" || rare(point)
 }
 
 // delays sends delayed messages, level after level.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -182,12 +181,12 @@ func sameDelayed(t *testing.T, sides []*raw.Conn, topic string, next int) {
 	schedule := map[int]int{}
 	const n, levels, group = 40, 18, "g-delayed"
 	// both compares a record that each side has at an offset.
-	both := func(what, topic string, queue, offset int) (physical [2]string) {
+	both := func(what, topic string, queue, offset int) (physical [2]int64) {
 		t.Helper()
 		var got [2]string
 		for k, c := range sides {
 			rec := storedIn(t, c, topic, queue, offset)
-			physical[k] = fmt.Sprint(binary.BigEndian.Uint64(rec[28:]))
+			physical[k] = int64(binary.BigEndian.Uint64(rec[28:]))
 			got[k] = originID.ReplaceAllString(masked(rec), "ORIGIN_MESSAGE_ID\x01ID\x02")
 		}
 		if got[0] != got[1] {
@@ -212,15 +211,14 @@ func sameDelayed(t *testing.T, sides []*raw.Conn, topic string, next int) {
 			soon++
 		}
 	}
-	var physical [][2]string
+	var physical [][2]int64
 	for i := range soon {
 		physical = append(physical, both(fmt.Sprint("delivered ", i), topic, 0, next+i))
 	}
 	// back sends the i-th delivered message back on both sides.
-	back := func(at [2]string, level int) {
+	back := func(at [2]int64, level int) {
 		for k, c := range sides {
-			ext := map[string]string{"group": group, "offset": at[k], "delayLevel": strconv.Itoa(level), "originTopic": topic, "unitMode": "false"}
-			if _, err := c.Do(36, ext, nil); err != nil {
+			if err := c.SendBack(group, topic, at[k], level, -1); err != nil {
 				t.Fatalf("side %d: %v", k, err)
 			}
 		}

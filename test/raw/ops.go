@@ -22,6 +22,7 @@ const (
 	ViewMessage          = 33
 	HeartBeat            = 34
 	Unregister           = 35
+	SendMessageBack      = 36
 	ConsumerList         = 38
 	RegisterBroker       = 103
 	RouteInfo            = 105
@@ -249,6 +250,18 @@ func (c *Conn) Committed(group, topic string, queue int) (int64, error) {
 func (c *Conn) Commit(group, topic string, queue int, offset int64) error {
 	_, err := c.Do(UpdateConsumerOffset, map[string]string{"consumerGroup": group, "topic": topic,
 		"queueId": strconv.Itoa(queue), "commitOffset": strconv.FormatInt(offset, 10)}, nil)
+	return err
+}
+
+// SendBack gives back a message that lies at log in the broker's log, which its
+// group could not do: it comes again after the level's delay, or becomes a dead
+// letter when it was tried most times already; most < 0 leaves that to the group.
+func (c *Conn) SendBack(group, topic string, log int64, level, most int) error {
+	ext := map[string]string{"group": group, "offset": strconv.FormatInt(log, 10), "delayLevel": strconv.Itoa(level), "originTopic": topic, "unitMode": "false"}
+	if most >= 0 {
+		ext["maxReconsumeTimes"] = strconv.Itoa(most)
+	}
+	_, err := c.Do(SendMessageBack, ext, nil)
 	return err
 }
 
