@@ -86,7 +86,7 @@ func later(t *testing.T, flush string, cycles int) {
 		case point != "":
 			limit = 3 * time.Second // the fail point comes first
 		case n == cycles-1:
-			limit = 2 * workLag // long enough for places to be held to
+			limit = workLag + 2*time.Second // long enough for places to be held to
 		}
 		select {
 		case <-broker.Done():
