@@ -68,7 +68,7 @@ func later(t *testing.T, flush string, cycles int) {
 			broker.Kill()
 			broker.Env = nil
 			if point != "" {
-				broker.Env = []string{fmt.Sprintf("GOMQ_FAILPOINTS=%s=%d", point, 1+rng.IntN(map[bool]int{true: 3, false: 100}[seldom(point)]))}
+				broker.Env = []string{fmt.Sprintf("GOMQ_FAILPOINTS=%s=%d", point, 1+rng.IntN(passes(point)))}
 			}
 			broker.Start()
 		}
@@ -84,7 +84,7 @@ func later(t *testing.T, flush string, cycles int) {
 		limit := time.Duration(100+rng.IntN(900)) * time.Millisecond
 		switch {
 		case point != "":
-			limit = 3 * time.Second // the fail point comes first
+			limit = 5 * time.Second // the fail point comes first
 		case n == cycles-1:
 			limit = workLag + 2*time.Second // long enough for places to be held to
 		}
@@ -130,10 +130,16 @@ func later(t *testing.T, flush string, cycles int) {
 	verify(t, broker)
 }
 
-// seldom says whether the place is passed only now and then, as the progress of
-// checks is written.
-func seldom(point string) bool {
-	return point == "afterCheck" || rare(point)
+// passes is how often the place is passed for sure within a cycle: the progress of
+// checks is written now and then, a place after each batch.
+func passes(point string) int {
+	switch {
+	case point == "afterCheck" || rare(point):
+		return 3
+	case point == "offsetCommit":
+		return 20
+	}
+	return 100
 }
 
 // delays sends delayed messages, level after level.

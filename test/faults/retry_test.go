@@ -164,7 +164,7 @@ func (w *work) round(c *raw.Conn, at []int64, idle bool, slots <-chan struct{}) 
 		if idle && i == 0 {
 			wait = time.Millisecond
 		}
-		p, err := c.Pull(workGroup, place.Topic, place.Queue, at[i], 16, wait)
+		p, err := c.Pull(workGroup, place.Topic, place.Queue, at[i], 8, wait)
 		if err != nil {
 			return n, err
 		}
