@@ -109,11 +109,14 @@ func later(t *testing.T, flush string, cycles int) {
 	if !boot(t, broker) {
 		t.Fatalf("the broker does not start\n%s", broker.Log())
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { defer close(stopped); w.consume(stop, nil) }() // its retries wait meanwhile
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	consumer := dial(t, w.addr)
+	go func() { stopped <- w.consume(consumer, stop, nil) }() // its retries wait meanwhile
 	load.Drain(t, 60*time.Second)
 	close(stop)
-	<-stopped
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
 	w.drain()
 	load.Judge(t, workers, true)
 	d.judge(t, cycles)

@@ -81,7 +81,14 @@ func (w *work) cycle() {
 	slots, gone := make(chan struct{}, 64), make(chan struct{})
 	go func() {
 		defer close(gone)
-		w.consume(nil, slots)
+		c, err := raw.Dial(w.addr)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if err := w.consume(c, nil, slots); !errors.Is(err, raw.ErrClosed) {
+			w.t.Error(err)
+		}
 	}()
 	w.produce(slots, gone)
 	<-gone
@@ -114,26 +121,19 @@ func (w *work) produce(slots chan<- struct{}, gone <-chan struct{}) {
 	}
 }
 
-// consume consumes until the connection fails or stop is closed. Each message of
-// the topic gives a slot back.
-func (w *work) consume(stop <-chan struct{}, slots <-chan struct{}) {
-	c, err := raw.Dial(w.addr)
-	if err != nil {
-		return
-	}
-	defer c.Close()
+// consume consumes until something fails or stop is closed. Each message of the
+// topic gives a slot back.
+func (w *work) consume(c *raw.Conn, stop <-chan struct{}, slots <-chan struct{}) error {
 	at, err := w.places(c)
 	for n := 0; err == nil; {
 		select {
 		case <-stop:
-			return
+			return nil
 		default:
 			n, err = w.round(c, at, n == 0, slots)
 		}
 	}
-	if !errors.Is(err, raw.ErrClosed) {
-		w.t.Error(err)
-	}
+	return err
 }
 
 // places asks where the group is, which is within each queue.
@@ -227,12 +227,11 @@ func (w *work) drain() {
 	}
 	late := time.Now().Add(30 * time.Second)
 	harness.Eventually(w.t, 60*time.Second, "the group is at the end of its queues", func() bool {
-		n, err := w.round(c, at, false, nil)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if n > 0 {
-			return false
+		for n := 1; n > 0; {
+			var err error
+			if n, err = w.round(c, at, false, nil); err != nil {
+				w.t.Fatal(err)
+			}
 		}
 		got := map[try]int{}
 		for _, r := range w.arrived(c) {
