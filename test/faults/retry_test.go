@@ -216,8 +216,9 @@ func (w *work) deal(c *raw.Conn, r *raw.Record) error {
 	return nil
 }
 
-// drain consumes until the queues are empty and everything that was sent back has
-// arrived. What has not come within half a minute is for judge to name.
+// drain consumes until everything that was sent back has arrived and, after that,
+// nothing is left in the queues. What has not come within half a minute is for
+// judge to name.
 func (w *work) drain() {
 	w.t.Helper()
 	c := dial(w.t, w.addr)
@@ -227,23 +228,29 @@ func (w *work) drain() {
 	}
 	late := time.Now().Add(30 * time.Second)
 	harness.Eventually(w.t, 60*time.Second, "the group is at the end of its queues", func() bool {
-		for n := 1; n > 0; {
-			var err error
+		there := w.settled(c) || time.Now().After(late)
+		total := 0
+		for n := 1; n > 0; total += n {
 			if n, err = w.round(c, at, false, nil); err != nil {
 				w.t.Fatal(err)
 			}
 		}
-		got := map[try]int{}
-		for _, r := range w.arrived(c) {
-			got[try{r.Keys(), r.Reconsumes - 1}]++
-		}
-		for x, b := range w.backs {
-			if got[x] < b.acked {
-				return time.Now().After(late)
-			}
-		}
-		return true
+		return there && total == 0
 	})
+}
+
+// settled says whether every try that was sent back has arrived.
+func (w *work) settled(c *raw.Conn) bool {
+	got := map[try]int{}
+	for _, r := range w.arrived(c) {
+		got[try{r.Keys(), r.Reconsumes - 1}]++
+	}
+	for x, b := range w.backs {
+		if got[x] < b.acked {
+			return false
+		}
+	}
+	return true
 }
 
 // arrived is all retries and dead letters.
