@@ -119,8 +119,8 @@ func later(t *testing.T, flush string, cycles int) {
 	}
 	w.drain()
 	load.Judge(t, workers, true)
-	d.judge(t, cycles)
 	w.judge(cycles)
+	d.judge(t, cycles)
 	t.Logf("fail points reached: %v", reached)
 	for _, point := range laterPoints {
 		if reached[point] == 0 {
