@@ -66,6 +66,7 @@ var metricLabels = []struct {
 	{"gomq_ha_replicated_offset_bytes", "End of the log that a slave that counts has acknowledged.", nil},
 	{"gomq_ha_acked_offset_bytes", "End of the log that a connected slave has acknowledged.", []string{"replica", "counted"}},
 	{"gomq_ha_lag_bytes", "How far a slave is behind: on a master each that is connected, on a slave itself as far as it knows.", []string{"replica", "counted"}},
+	{"gomq_ha_lag_messages", "How many messages a connected slave has not acknowledged.", []string{"replica", "counted"}},
 	{"gomq_ha_last_ack_timestamp_seconds", "When a connected slave has acknowledged last.", []string{"replica", "counted"}},
 	{"gomq_ha_connected", "On a slave 1 while it is connected to its master.", nil},
 	{"gomq_ha_tables_timestamp_seconds", "On a slave, when it took topics, groups and offsets from its master last.", nil},
@@ -184,6 +185,9 @@ func (c *collector) replication(gauge func(string, float64, ...string)) {
 		counted := yesNo(r.Counted)
 		gauge("gomq_ha_acked_offset_bytes", float64(r.Acked), name, counted)
 		gauge("gomq_ha_lag_bytes", float64(max(end-r.Acked, 0)), name, counted)
+		if n, err := c.b.store.MessagesFrom(r.Acked); err == nil { // otherwise the store has said what is wrong
+			gauge("gomq_ha_lag_messages", float64(n), name, counted)
+		}
 		if !r.LastAck.IsZero() {
 			gauge("gomq_ha_last_ack_timestamp_seconds", float64(r.LastAck.UnixMilli())/1e3, name, counted)
 		}

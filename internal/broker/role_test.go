@@ -131,7 +131,7 @@ func TestReplicationMetrics(t *testing.T) {
 	m.eventually("the slave does not follow", func() bool { return m.send("T", 0, "x").Code == protocol.Success })
 	sameLogs(t, m, s)
 	m.eventually("the last acknowledgement is not counted", func() bool { return m.metric("gomq_ha_lag_bytes") == 0 })
-	for name, want := range map[string]float64{"gomq_ha_in_sync_replicas": 1, "gomq_ha_role": 1, "gomq_ha_acked_offset_bytes": float64(m.b.store.MaxOffset()),
+	for name, want := range map[string]float64{"gomq_ha_in_sync_replicas": 1, "gomq_ha_role": 1, "gomq_ha_lag_messages": 0, "gomq_ha_acked_offset_bytes": float64(m.b.store.MaxOffset()),
 		"gomq_ha_replicated_offset_bytes": float64(m.b.store.MaxOffset())} {
 		if got := m.metric(name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)

@@ -119,3 +119,30 @@ func recordOf(b []byte, e Entry) (message.Record, error) {
 // times never go back, so it is that of the last record while the clock is behind
 // it.
 func (s *Store) Stamp() int64 { return max(s.lastTime.Load(), s.o.Now().UnixMilli()) }
+
+// MessagesFrom is how many messages that readers see lie at or behind the offset
+// from of the log: what a copy of the log lacks that ends there. It looks at the
+// last entry of each queue, and searches those that reach so far.
+func (s *Store) MessagesFrom(from int64) (n int64, err error) {
+	if from >= s.Dispatched.Load() {
+		return 0, nil
+	}
+	for _, q := range s.Queues() {
+		top := q.Max()
+		lo, hi := q.Min(), top
+		for at := hi - 1; lo < hi && at >= lo; at = lo + (hi-lo)/2 {
+			u, e := q.unitAt(at)
+			if e != nil {
+				err = errors.Join(err, e)
+				break
+			}
+			if u.blank() || u.offset < from {
+				lo = at + 1
+			} else {
+				hi = at
+			}
+		}
+		n += max(top-lo, 0)
+	}
+	return n, err
+}

@@ -25,6 +25,26 @@ func TestEntriesAndRecords(t *testing.T) {
 		}
 	}
 	want := pull(t, s, q, 0)
+	other := pull(t, s, s.Queue([]byte("Other"), 0), 0)
+	for _, i := range []int{0, 1, 150, 298, 299} {
+		off := want[i].Offset()
+		left := int64(300 - i)
+		for _, r := range other {
+			if r.Offset() >= off {
+				left++
+			}
+		}
+		if n, err := s.MessagesFrom(off); n != left || err != nil {
+			t.Errorf("%d messages from message %d on, %v; there are %d", n, i, err, left)
+		}
+		// A copy that ends within a record lacks it.
+		if n, err := s.MessagesFrom(off - 1); n != left || err != nil {
+			t.Errorf("%d messages from within the one before %d on, %v; there are %d", n, i, err, left)
+		}
+	}
+	if n, err := s.MessagesFrom(s.MaxOffset()); n != 0 || err != nil {
+		t.Errorf("%d messages behind the end, %v", n, err)
+	}
 	list := make([]Entry, 400)
 	n, err := s.Entries(q, 10, list)
 	if err != nil || n != 290 {
