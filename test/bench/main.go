@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +27,8 @@ import (
 type plan struct {
 	rounds int
 	dur    time.Duration
-	touch  int // MiB of memory touched before each row
+	touch  int    // MiB of memory touched before each row
+	shapes string // regular expression: which of the send rows
 	probes string
 	java   string
 	dir    string // stores and results
@@ -42,6 +44,7 @@ func main() {
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds; the figures are medians")
 	flag.DurationVar(&p.dur, "dur", 3*time.Second, "measured time of a row in a round")
 	flag.IntVar(&p.touch, "touch", 6000, "MiB of memory touched before each row: in a virtual machine the first touch of memory costs more than the work")
+	flag.StringVar(&p.shapes, "shapes", ".", "regular expression: which shapes (CONNECTIONS x IN FLIGHT) of the send rows")
 	flag.StringVar(&p.probes, "probes", os.Getenv("PROBES"), "binary of the limit probes")
 	flag.StringVar(&p.java, "java", os.Getenv("GOMQ_TEST_JAVA_LIB"), "directory with the jars of RocketMQ 4.9.7")
 	flag.StringVar(&p.dir, "dir", "", "directory for stores, on a real disk (default: a temporary one)")
@@ -106,6 +109,10 @@ var shapes = []shape{{8, 32, false}, {1, 64, true}, {64, 1, false}, {1, 1, false
 
 // send is the async rows, beside the limit's in the same rounds.
 func (p *plan) send(ctx context.Context) error {
+	wanted, err := regexp.Compile(p.shapes)
+	if err != nil {
+		return err
+	}
 	b, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH")
 	if err != nil {
 		return err
@@ -115,10 +122,13 @@ func (p *plan) send(ctx context.Context) error {
 		return err
 	}
 	for range p.rounds {
-		if err := p.limits(ctx, `work (none|full, mmap)$`, "ingest-limit", "-groups", "work", "-seg", "1073741824", "-dir", p.dir); err != nil {
+		if err := p.limits(ctx, p.shapes+`.* work (none|full, mmap)$`, "ingest-limit", "-groups", "work", "-seg", "1073741824", "-dir", p.dir); err != nil {
 			return err
 		}
 		for _, s := range shapes {
+			if !wanted.MatchString(s.String()) {
+				continue
+			}
 			if err := p.load(ctx, b, s, p.dur, p.table.row("async "+s.String())); err != nil {
 				return err
 			}
