@@ -63,7 +63,8 @@ func (p *plan) brokerOn(ctx context.Context, processor, kind string, props ...st
 	}
 	conf := append([]string{"brokerClusterName=DefaultCluster", "brokerName=broker-a", "brokerId=0", "brokerIP1=127.0.0.1",
 		"listenPort=" + strconv.Itoa(port), "storePathRootDir=" + dir, "storePathCommitLog=" + filepath.Join(dir, "commitlog"),
-		"brokerRole=ASYNC_MASTER", "diskMaxUsedSpaceRatio=95", "defaultTopicQueueNums=8"}, props...)
+		"brokerRole=ASYNC_MASTER", "diskMaxUsedSpaceRatio=95", "defaultTopicQueueNums=8",
+		"waitTimeMillsInSendQueue=10000"}, props...) // a virtual machine stands still at times: a row is not to end for that
 	file := filepath.Join(dir, "broker.properties")
 	if err := os.WriteFile(file, []byte(strings.Join(conf, "\n")+"\n"), 0o644); err != nil {
 		return nil, err
