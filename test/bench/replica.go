@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -91,37 +92,70 @@ func (p *plan) replicate(ctx context.Context) error {
 	return nil
 }
 
-// catchup is how fast a slave without anything gets its master's log.
+// catchup is how fast a slave without anything gets its master's log while
+// producers send a quarter of what the master takes, and what that costs them.
 func (p *plan) catchup(ctx context.Context) error {
-	const end = "gomq_store_log_appended_offset_bytes"
 	m, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH")
 	if err != nil {
 		return err
 	}
 	defer m.stop()
+	most := &row{values: map[string][]float64{}}
 	size := 0.0
 	for size < 2<<30 {
-		if err := p.load(ctx, m, shape{8, 32, false}, time.Second, nil); err != nil {
+		// Each message in a write of its own, as the paced producers send.
+		if err := p.load(ctx, m, shape{8, 32, true}, time.Second, most); err != nil {
 			return err
 		}
-		if size, err = m.metric(end); err != nil {
+		if size, err = m.metric(logEnd); err != nil {
 			return err
 		}
 	}
+	quarter := []string{"bench", "send", "--conns", "8", "--depth", "32", "--warm", "500ms", "--rate", fmt.Sprint(int(median(most.values[rate]) / 4))}
+	alone, beside := p.table.row("producers at a quarter of the maximum, alone"), p.table.row("producers at a quarter, while a slave catches up")
 	for range p.rounds {
-		s, err := p.follower(ctx, m)
+		if err := p.generate(ctx, m, quarter, p.dur, alone); err != nil {
+			return err
+		}
+		before, err := m.metric(logEnd)
 		if err != nil {
 			return err
 		}
-		begun := time.Now()
-		for have := 0.0; have < size; wait(ctx, 10*time.Millisecond) {
-			if have, err = s.metric(end); err != nil || ctx.Err() != nil || time.Since(begun) > 5*time.Minute {
-				s.stop()
-				return fmt.Errorf("the slave has %.0f of %.0f bytes: %w", have, size, err)
-			}
+		sent := make(chan error, 1)
+		go func() {
+			sent <- p.generate(ctx, m, quarter, 2*p.dur, beside)
+		}()
+		err = p.catchUp(ctx, m, before)
+		if err := errors.Join(err, <-sent); err != nil {
+			return err
 		}
-		p.table.row("catch-up of a new slave, 2 GiB").add(mbs, size/1e6/time.Since(s.began).Seconds())
-		s.stop()
 	}
+	return nil
+}
+
+// logEnd is the metric of the end of a broker's log.
+const logEnd = "gomq_store_log_appended_offset_bytes"
+
+// catchUp starts a slave when the log of m has grown beyond before, and measures
+// how long it takes to get what there is then.
+func (p *plan) catchUp(ctx context.Context, m *process, before float64) error {
+	size := before
+	for end := time.Now().Add(time.Minute); size == before; wait(ctx, 10*time.Millisecond) {
+		var err error
+		if size, err = m.metric(logEnd); err != nil || ctx.Err() != nil || time.Now().After(end) {
+			return fmt.Errorf("the producers send nothing: %w", err)
+		}
+	}
+	s, err := p.follower(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	for have := 0.0; have < size; wait(ctx, 10*time.Millisecond) {
+		if have, err = s.metric(logEnd); err != nil || ctx.Err() != nil || time.Since(s.began) > 5*time.Minute {
+			return fmt.Errorf("the slave has %.0f of %.0f bytes: %w", have, size, err)
+		}
+	}
+	p.table.row("catch-up of a new slave beside them").add(mbs, size/1e6/time.Since(s.began).Seconds())
 	return nil
 }
