@@ -101,7 +101,7 @@ func judge(me, peer hello, p proof, mine uint32) verdict {
 	case p.Sum != mine:
 		return stop("the two logs differ in [%d, %d): one of the two has taken messages that the other has not. Nothing is changed; keep what is right, empty the store of the other", p.From, p.To)
 	case peer.End > me.End:
-		return stop("the slave has the log up to %d, the master up to %d only: the master has lost its end. Nothing is changed; restart the master so that it fetches what it lost (haRepairWaitSeconds), or empty the slave's store", peer.End, me.End)
+		return stop("the slave has the log up to %d, the master up to %d only: the master has lost its end. Nothing is changed. A gomq master that was killed fetches what it lost when it starts (haRepairWaitSeconds), one that was restored from a backup does not: give it this slave's store, or empty the slave's", peer.End, me.End)
 	case peer.End < me.Min:
 		return stop("the slave ends at %d, the master's log begins at %d: what lies between was deleted by age. Empty the slave's store, it then begins anew", peer.End, me.Min)
 	}
