@@ -198,7 +198,7 @@ func TestNameserverFlaps(t *testing.T) {
 		t.Fatalf("the route has %v", got)
 	}
 	stop := func(s *harness.Server, span time.Duration) {
-		s.Signal(syscall.SIGSTOP)
+		s.Freeze()
 		time.Sleep(span) // it is the time itself that is tested
 		s.Signal(syscall.SIGCONT)
 	}

@@ -87,7 +87,7 @@ func TestSyncMasterAndSlave(t *testing.T) {
 	harness.SameLog(t, 20*time.Second, s.master, s.slave)
 
 	// A slave that hangs is waited for, slaveTimeout and no longer.
-	s.slave.Signal(syscall.SIGSTOP)
+	s.slave.Freeze()
 	begun := time.Now()
 	if code := s.send(t, topic, "the slave hangs"); code != raw.FlushSlaveTimeout {
 		t.Errorf("with a slave that hangs: code %d", code)

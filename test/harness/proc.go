@@ -186,6 +186,23 @@ func (p *Proc) Kill() {
 	<-p.done
 }
 
+// Freeze stops the process (SIGSTOP) and returns when all of its threads stand;
+// Signal(SIGCONT) lets it go on.
+func (p *Proc) Freeze() {
+	p.t.Helper()
+	p.Signal(syscall.SIGSTOP)
+	Eventually(p.t, 10*time.Second, p.Name+" to stand", func() bool {
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+		for _, name := range stats {
+			b, err := os.ReadFile(name)
+			if i := bytes.LastIndexByte(b, ')'); err == nil && (i < 0 || !bytes.HasPrefix(b[i:], []byte(") T"))) {
+				return false
+			}
+		}
+		return len(stats) > 0
+	})
+}
+
 // Signal sends a signal that may end the process.
 func (p *Proc) Signal(s syscall.Signal) {
 	p.ExpectExit()
