@@ -184,7 +184,7 @@ func TestTransactionsKill(t *testing.T) {
 		t.Run(flush, func(t *testing.T) {
 			t.Parallel()
 			rng := harness.Rand(t)
-			_, broker := harness.StartPair(t, harness.Config{Props: checks(map[string]string{"flushDiskType": flush, "transactionCheckMax": "12"})})
+			_, broker := harness.StartPair(t, harness.Config{Props: checks(map[string]string{"flushDiskType": flush, "transactionCheckMax": "40"})})
 			const workers = 3
 			w := &world{broker: broker}
 			if err := w.dial(t).NewTopic("Killed", workers); err != nil {

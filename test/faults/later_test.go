@@ -45,7 +45,7 @@ func later(t *testing.T, flush string, cycles int) {
 	broker := harness.StartBroker(t, "", harness.Config{Bin: harness.Build(t, "failpoints"), Props: map[string]string{
 		"flushDiskType": flush, "flushIntervalCommitLog": "50", "mappedFileSizeCommitLog": fmt.Sprint(1 << 20), "mappedFileSizeConsumeQueue": "20000",
 		"flushConsumerOffsetInterval": "300", "flushDelayOffsetInterval": "300", "messageDelayLevel": laterLevels,
-		"transactionTimeOut": "300", "transactionCheckInterval": "200", "transactionCheckMax": "12",
+		"transactionTimeOut": "300", "transactionCheckInterval": "200", "transactionCheckMax": "40",
 		"maxHashSlotNum": "5000", "maxIndexNum": "20000",
 	}})
 	const workers = 2
