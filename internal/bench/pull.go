@@ -138,6 +138,34 @@ func (w *wire) pullAll(spans []span) error {
 		c.span = i % len(spans)
 		c.at = spans[c.span].min + int64(i)*step%max(spans[c.span].max-spans[c.span].min, 1)
 	}
+	place := func(slot int) (queue int32, offset int64) {
+		c := &cur[slot]
+		s := spans[c.span]
+		if c.at >= s.max {
+			c.span = (c.span + 1) % len(spans)
+			s = spans[c.span]
+			c.at = s.min
+		}
+		at := c.at
+		c.at += step * int64(w.o.Depth)
+		return s.queue, at
+	}
+	return w.pulls(place, func(_ int, code int32, header, body []byte) error {
+		if code != protocol.Success {
+			w.m.refused.Add(1)
+			if !w.o.Refuse {
+				return success(code, header)
+			}
+		}
+		w.done.Add(countRecords(body))
+		w.bytes.Add(int64(len(body)))
+		return nil
+	})
+}
+
+// pulls keeps a pull of each slot in flight: place says of what, took gets the
+// answers.
+func (w *wire) pulls(place func(slot int) (queue int32, offset int64), took func(slot int, code int32, header, body []byte) error) error {
 	frames := make([][]byte, w.o.Depth)
 	var out []byte
 	due := make([]int, w.o.Depth)
@@ -148,15 +176,8 @@ func (w *wire) pullAll(spans []span) error {
 		now := time.Now().UnixNano()
 		out = out[:0]
 		for _, slot := range due {
-			c := &cur[slot]
-			s := spans[c.span]
-			if c.at >= s.max {
-				c.span = (c.span + 1) % len(spans)
-				s = spans[c.span]
-				c.at = s.min
-			}
-			frames[slot] = pullFrame(w.o, frames[slot], slot, s.queue, c.at)
-			c.at += step * int64(w.o.Depth)
+			queue, at := place(slot)
+			frames[slot] = pullFrame(w.o, frames[slot], slot, queue, at)
 			w.sentAt[slot] = now
 			out = append(out, frames[slot]...)
 		}
@@ -167,15 +188,7 @@ func (w *wire) pullAll(spans []span) error {
 		runtime.Gosched()
 		err := w.answers(func(slot int, code int32, header, body []byte) error {
 			due = append(due, slot)
-			if code != protocol.Success {
-				w.m.refused.Add(1)
-				if !w.o.Refuse {
-					return success(code, header)
-				}
-			}
-			w.done.Add(countRecords(body))
-			w.bytes.Add(int64(len(body)))
-			return nil
+			return took(slot, code, header, body)
 		})
 		if err != nil {
 			return closedIsFine(w, err)

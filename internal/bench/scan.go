@@ -3,8 +3,6 @@ package bench
 import (
 	"encoding/binary"
 	"fmt"
-	"runtime"
-	"time"
 
 	"gomq/internal/protocol"
 )
@@ -24,54 +22,33 @@ func (w *wire) scanAll(spans []span) error {
 		s := spans[c.span]
 		c.at = s.min + int64(i)*(s.max-s.min)/int64(len(cur))
 	}
-	frames := make([][]byte, w.o.Depth)
-	var out []byte
-	due := make([]int, w.o.Depth)
-	for i := range due {
-		due[i] = i
+	place := func(slot int) (queue int32, offset int64) {
+		c := &cur[slot]
+		if c.at >= spans[c.span].max {
+			c.span = (c.span + 1) % len(spans)
+			c.at = spans[c.span].min
+		}
+		return spans[c.span].queue, c.at
 	}
-	for {
-		now := time.Now().UnixNano()
-		out = out[:0]
-		for _, slot := range due {
-			c := &cur[slot]
-			if c.at >= spans[c.span].max {
-				c.span = (c.span + 1) % len(spans)
-				c.at = spans[c.span].min
-			}
-			frames[slot] = pullFrame(w.o, frames[slot], slot, spans[c.span].queue, c.at)
-			w.sentAt[slot] = now
-			out = append(out, frames[slot]...)
-		}
-		due = due[:0]
-		if _, err := w.c.Write(out); err != nil {
-			return closedIsFine(w, err)
-		}
-		runtime.Gosched()
-		err := w.answers(func(slot int, code int32, header, body []byte) error {
-			due = append(due, slot)
-			if code != protocol.PullRetryImmediately {
-				if err := success(code, header); err != nil {
-					return err
-				}
-			}
-			next, err := nextOffset(w.o, header)
-			if err != nil {
+	return w.pulls(place, func(slot int, code int32, header, body []byte) error {
+		if code != protocol.PullRetryImmediately {
+			if err := success(code, header); err != nil {
 				return err
 			}
-			c := &cur[slot]
-			if next <= c.at {
-				return fmt.Errorf("a pull at %d ended at %d", c.at, next)
-			}
-			w.done.Add(next - c.at)
-			w.bytes.Add(int64(len(body)))
-			c.at = next
-			return nil
-		})
-		if err != nil {
-			return closedIsFine(w, err)
 		}
-	}
+		next, err := nextOffset(w.o, header)
+		if err != nil {
+			return err
+		}
+		c := &cur[slot]
+		if next <= c.at {
+			return fmt.Errorf("a pull at %d ended at %d", c.at, next)
+		}
+		w.done.Add(next - c.at)
+		w.bytes.Add(int64(len(body)))
+		c.at = next
+		return nil
+	})
 }
 
 // nextOffset is the field nextBeginOffset of an answer.

@@ -129,18 +129,13 @@ func (s *Store) MessagesFrom(from int64) (n int64, err error) {
 	}
 	for _, q := range s.Queues() {
 		top := q.Max()
-		lo, hi := q.Min(), top
-		for at := hi - 1; lo < hi && at >= lo; at = lo + (hi-lo)/2 {
-			u, e := q.unitAt(at)
-			if e != nil {
-				err = errors.Join(err, e)
-				break
-			}
-			if u.blank() || u.offset < from {
-				lo = at + 1
-			} else {
-				hi = at
-			}
+		lo, e := q.search(max(q.Min(), top-1), top, from) // of most queues the last one does not reach so far
+		if e == nil && lo < top {
+			lo, e = q.search(q.Min(), top, from)
+		}
+		if e != nil {
+			err = errors.Join(err, e)
+			continue
 		}
 		n += max(top-lo, 0)
 	}

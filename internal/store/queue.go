@@ -285,24 +285,33 @@ func (q *Queue) raiseMin(n int64) {
 }
 
 // correctMin sets Min to the first entry of a message that lies at or behind
-// logMin in the log; the entries' log offsets rise, places without an entry
-// count as low.
+// logMin in the log.
 func (q *Queue) correctMin(logMin int64) error {
-	lo, hi := max(q.min.Load(), q.list().Start()/unitSize), q.max.Load()
+	lo, err := q.search(max(q.min.Load(), q.list().Start()/unitSize), q.max.Load(), logMin)
+	if err != nil {
+		return err
+	}
+	q.raiseMin(min(lo, q.max.Load()))
+	return nil
+}
+
+// search finds the first entry in [lo, hi) of a message that lies at or behind off
+// in the log, hi if there is none; the entries' log offsets rise, places without
+// an entry count as low.
+func (q *Queue) search(lo, hi, off int64) (int64, error) {
 	for lo < hi {
 		mid := lo + (hi-lo)/2
 		u, err := q.unitAt(mid)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if !u.valid() || u.blank() || u.offset < logMin {
+		if !u.valid() || u.blank() || u.offset < off {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
-	q.raiseMin(min(lo, q.max.Load()))
-	return nil
+	return lo, nil
 }
 
 // sync makes the entries [from, end) durable.
