@@ -433,3 +433,14 @@ func TestBodyShowsForeignBytes(t *testing.T) {
 		t.Fatal("a message of another run is not noticed")
 	}
 }
+
+// What a run's bodies draw is not taken from the caller's numbers: a test chooses
+// the same whatever its senders did meanwhile, and needs no lock for it.
+func TestRunDrawsForItself(t *testing.T) {
+	quiet, busy := rand.New(rand.NewPCG(5, 6)), rand.New(rand.NewPCG(5, 6))
+	NewRun(quiet)
+	NewRun(busy).Begin(Attempt{}, "T", 0, 200)
+	if a, b := quiet.Uint64(), busy.Uint64(); a != b {
+		t.Errorf("after a message the caller draws %d, without one %d", b, a)
+	}
+}

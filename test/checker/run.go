@@ -73,10 +73,11 @@ type Run struct {
 	events []Event
 }
 
-// NewRun starts a recording; rng gives the run its number and the bodies their
-// bytes.
+// NewRun starts a recording; rng gives the run its number and the seed of the
+// bodies' bytes. It is the caller's again after that: a run draws in whatever order
+// its senders come, and what else the caller draws shall not depend on it.
 func NewRun(rng *rand.Rand) *Run {
-	return &Run{id: rng.Uint64(), start: time.Now(), rng: rng}
+	return &Run{id: rng.Uint64(), start: time.Now(), rng: rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))}
 }
 
 // Add records an event as it is; the time is filled in.

@@ -4,7 +4,6 @@ package faults
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -45,7 +44,6 @@ type workload struct {
 	t    testing.TB
 	run  *checker.Run
 	addr string
-	rng  *rand.Rand
 	seq  [3]int64 // of each producer
 	try  [3]int   // attempts of the present message
 }
@@ -175,7 +173,7 @@ func kills(t *testing.T, flush string, cycles int) {
 		"flushConsumerOffsetInterval": "500", "maxMessageSize": "65536",
 		"maxHashSlotNum": "5000", "maxIndexNum": "20000",
 	}})
-	w := &workload{t: t, run: checker.NewRun(rng), addr: broker.Addr(), rng: rng}
+	w := &workload{t: t, run: checker.NewRun(rng), addr: broker.Addr()}
 	if !boot(t, broker) {
 		t.Fatal("the broker does not start")
 	}
