@@ -41,7 +41,7 @@ The options are those of mqbroker and the file is RocketMQ's properties file;
 			defer p.close()
 			say(p.log, problems)
 			if p.http, err = p.serveHTTP(httpOptions{o.HTTPHost, o.HTTPPort, o.HTTPPortConfigured}); err != nil {
-				return &exit{exitException, whyNot(err, brokerPorts(&o), o.StorePathRootDir, "storePathRootDir")}
+				return &exit{exitException, p.whyNot(err, brokerPorts(&o), o.StorePathRootDir, "storePathRootDir")}
 			}
 			b, err := p.startBroker(o, p.registry)
 			if err != nil {
@@ -66,7 +66,7 @@ func (p *process) startBroker(o broker.Options, reg prometheus.Registerer) (*bro
 	live.OnUpdate(func(o *broker.Options) { setLevel(p.level, o.LogLevel) })
 	b, err := broker.Start(p.group.Context(), live, p.log, reg)
 	if err != nil {
-		return nil, &exit{startStatus(err), whyNot(err, brokerPorts(&o), o.StorePathRootDir, "storePathRootDir")}
+		return nil, &exit{startStatus(err), p.whyNot(err, brokerPorts(&o), o.StorePathRootDir, "storePathRootDir")}
 	}
 	_, port, _ := net.SplitHostPort(b.Addr())
 	addr := net.JoinHostPort(o.BrokerIP1, port)

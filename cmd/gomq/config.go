@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -33,10 +36,14 @@ func keyRoles() []keyRole {
 }
 
 // roleNamed returns the role of that name; "auto" is the one that knows more of
-// the file's keys, the broker when that does not decide.
+// the file's keys. When that does not decide it is the broker, unless the file is
+// named after the nameserver.
 func roleNamed(name, file string) (keyRole, error) {
 	roles := keyRoles()
 	if name == "auto" {
+		if name := strings.ToLower(filepath.Base(file)); strings.Contains(name, "namesrv") || strings.Contains(name, "nameserver") {
+			slices.Reverse(roles)
+		}
 		best, most := roles[0], -1
 		var src *config.Source
 		if file != "" {

@@ -125,6 +125,12 @@ func TestConfigCheck(t *testing.T) {
 	if code, out, _ := gomq("config", "check", ns); code != 0 || !strings.Contains(out, "as the configuration of a nameserver") {
 		t.Errorf("status %d\n%s", code, out)
 	}
+	// A key that both have decides nothing, the file's name does.
+	for name, want := range map[string]string{"namesrv.conf": "nameserver", "broker.conf": "broker"} {
+		if code, out, _ := gomq("config", "check", write(t, name, "listenPort=9876\n")); code != 0 || !strings.Contains(out, "as the configuration of a "+want) {
+			t.Errorf("status %d\n%s", code, out)
+		}
+	}
 	if code, out, _ := gomq("config", "check", ns, "--role", "broker"); code != 1 || !strings.Contains(out, "kvConfigPath=/x: is not a key of the broker") {
 		t.Errorf("status %d\n%s", code, out)
 	}
@@ -193,13 +199,26 @@ func TestWhyNot(t *testing.T) {
 		"the disk of /store is full: free some space, or set storeX": &fs.PathError{Op: "write", Path: "/store/a", Err: syscall.ENOSPC},
 		"/store is on a disk that cannot be written to":              &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EROFS},
 		"no permission in /store: run as its owner":                  &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EACCES},
+		"/store is no directory, or lies below a file: set storeX":   &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.ENOTDIR},
 		"too few open files are allowed":                             &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EMFILE},
 		"something else":                                             errors.New("something else"),
 	} {
-		got := whyNot(err, ports, "/store", "storeX").Error()
+		got := new(process).whyNot(err, ports, "/store", "storeX").Error()
 		if !strings.HasPrefix(got, want) || strings.Contains(got, "\n") {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// Where there need not be a file the option is named, not the key.
+func TestWhyNotOptions(t *testing.T) {
+	p := &process{options: map[string]string{"listenPort": "--port", "storeX": "--data"}}
+	err := &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 10912}, Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
+	if got := p.whyNot(err, []portUse{{10912, "listenPort+1"}}, "", "").Error(); !strings.HasSuffix(got, "or set --port to another port") {
+		t.Error(got)
+	}
+	if got := p.whyNot(syscall.ENOSPC, nil, "/store", "storeX").Error(); !strings.Contains(got, "or set --data to another disk") {
+		t.Error(got)
 	}
 }
 

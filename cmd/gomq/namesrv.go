@@ -39,7 +39,7 @@ The options are those of mqnamesrv. Logs go to stderr.`,
 			defer p.close()
 			say(p.log, problems)
 			if p.http, err = p.serveHTTP(httpOptions{o.HTTPHost, o.HTTPPort, o.HTTPPortConfigured}); err != nil {
-				return &exit{exitException, whyNot(err, namesrvPorts(&o), o.KVConfigPath, "kvConfigPath")}
+				return &exit{exitException, p.whyNot(err, namesrvPorts(&o), o.KVConfigPath, "kvConfigPath")}
 			}
 			s, err := p.startNamesrv(o, p.registry)
 			if err != nil {
@@ -63,7 +63,7 @@ func (p *process) startNamesrv(o namesrv.Options, reg prometheus.Registerer) (*n
 	live.OnUpdate(func(o *namesrv.Options) { setLevel(p.level, o.LogLevel) })
 	s, err := namesrv.Start(p.group.Context(), live, p.log, reg)
 	if err != nil {
-		return nil, &exit{startStatus(err), whyNot(err, namesrvPorts(&o), o.KVConfigPath, "kvConfigPath")}
+		return nil, &exit{startStatus(err), p.whyNot(err, namesrvPorts(&o), o.KVConfigPath, "kvConfigPath")}
 	}
 	fmt.Fprintln(p.stdout, "The Name Server boot success. serializeType=JSON")
 	p.log.Info("the nameserver serves", zap.String("listen", s.Addr()))

@@ -29,7 +29,8 @@ type process struct {
 	group    *task.Group
 	http     *httpServer
 	signals  chan os.Signal
-	asked    chan struct{} // closed by the first signal
+	asked    chan struct{}     // closed by the first signal
+	options  map[string]string // keys that the command line sets, with the option's name
 }
 
 // server is a running role. It may also have Wait() error, which returns when it

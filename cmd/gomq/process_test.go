@@ -115,7 +115,7 @@ func TestHTTPPortTaken(t *testing.T) {
 		t.Errorf("default: %v %v", h, err)
 	}
 	_, err = p.serveHTTP(httpOptions{"127.0.0.1", port, true})
-	if err == nil || !strings.Contains(whyNot(err, []portUse{{port, "httpPort"}}, "", "").Error(), "(httpPort) is in use") {
+	if err == nil || !strings.Contains(new(process).whyNot(err, []portUse{{port, "httpPort"}}, "", "").Error(), "(httpPort) is in use") {
 		t.Errorf("configured: %v", err)
 	}
 	if h, err := p.serveHTTP(httpOptions{"127.0.0.1", 0, true}); h != nil || err != nil {

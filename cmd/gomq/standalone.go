@@ -117,15 +117,17 @@ func (f *standaloneFlags) run(c *cobra.Command) error {
 	defer p.close()
 	say(p.log, problems)
 	if err := os.MkdirAll(f.data, 0o700); err != nil {
-		return &exit{exitException, whyNot(err, nil, f.data, "--data")}
+		return &exit{exitException, p.whyNot(err, nil, f.data, "--data")}
 	}
 	if p.http, err = p.serveHTTP(httpOptions{o.HTTPHost, o.HTTPPort, o.HTTPPortConfigured}); err != nil {
-		return &exit{exitException, whyNot(err, brokerPorts(&o), f.data, "--data")}
+		return &exit{exitException, p.whyNot(err, brokerPorts(&o), f.data, "--data")}
 	}
+	p.options = map[string]string{"listenPort": "--namesrv-port", "kvConfigPath": "--data"}
 	ns, err := p.startNamesrv(n, prometheus.WrapRegistererWith(prometheus.Labels{"part": "namesrv"}, p.registry))
 	if err != nil {
 		return err
 	}
+	p.options = map[string]string{"listenPort": "--port", "storePathRootDir": "--data"}
 	b, err := p.startBroker(o, prometheus.WrapRegistererWith(prometheus.Labels{"part": "broker"}, p.registry))
 	if err != nil {
 		return p.withStop(err, ns)

@@ -23,24 +23,35 @@ type portUse struct {
 // whyNot turns the error of a role that cannot start into one sentence that says
 // what to do about it. dir is where the role keeps its data, key the key that
 // names it.
-func whyNot(err error, ports []portUse, dir, key string) error {
+func (p *process) whyNot(err error, ports []portUse, dir, key string) error {
 	var op *net.OpError
+	key = p.setting(key)
 	switch {
 	case errors.As(err, &op) && op.Op == "listen":
-		return whyNotListen(op, ports)
+		return p.whyNotListen(op, ports)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("the disk of %s is full: free some space, or set %s to another disk (%w)", dir, key, err)
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%s is on a disk that cannot be written to: set %s to another place (%w)", dir, key, err)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return fmt.Errorf("no permission in %s: run as its owner, or set %s to another place (%w)", dir, key, err)
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s is no directory, or lies below a file: set %s to a directory (%w)", dir, key, err)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return fmt.Errorf("too few open files are allowed: raise the limit (ulimit -n, LimitNOFILE) to 65536 or more (%w)", err)
 	}
 	return err
 }
 
-func whyNotListen(op *net.OpError, ports []portUse) error {
+// setting is how the user sets a key: by an option where there need not be a file.
+func (p *process) setting(key string) string {
+	if option := p.options[key]; option != "" {
+		return option
+	}
+	return key
+}
+
+func (p *process) whyNotListen(op *net.OpError, ports []portUse) error {
 	where, key := op.Addr.String(), "listenPort"
 	if a, err := netip.ParseAddrPort(where); err == nil {
 		for _, p := range ports {
@@ -51,11 +62,11 @@ func whyNotListen(op *net.OpError, ports []portUse) error {
 	}
 	switch {
 	case errors.Is(op, syscall.EADDRINUSE):
-		return fmt.Errorf("%s (%s) is in use: stop the process that has it (ss -ltnp shows which), or set %s to another port", where, key, baseKey(key))
+		return fmt.Errorf("%s (%s) is in use: stop the process that has it (ss -ltnp shows which), or set %s to another port", where, key, p.setting(baseKey(key)))
 	case errors.Is(op, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s is no address of this machine: set listenHost (httpHost) to one that it has, or leave it empty for all", where)
 	case errors.Is(op, syscall.EACCES):
-		return fmt.Errorf("no permission to listen on %s (%s): ports below 1024 need a capability; set %s to a higher one", where, key, baseKey(key))
+		return fmt.Errorf("no permission to listen on %s (%s): ports below 1024 need a capability; set %s to a higher one", where, key, p.setting(baseKey(key)))
 	}
 	return op
 }

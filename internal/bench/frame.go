@@ -74,6 +74,20 @@ func lookAt(f []byte) (a answer, err error) {
 	return a, nil
 }
 
+// remark is what an answer says beside its code.
+func remark(header []byte) string {
+	codec := protocol.Binary
+	if bytes.HasPrefix(header, []byte("{")) {
+		codec = protocol.JSON
+	}
+	var c protocol.Command
+	frame := binary.BigEndian.AppendUint32(nil, uint32(codec)<<24|uint32(len(header)))
+	if c.Parse(append(frame, header...)) != nil {
+		return fmt.Sprintf("%.300q", header)
+	}
+	return c.Remark
+}
+
 func numberAfter(b, key []byte) (n int64, ok bool) {
 	i := bytes.Index(b, key)
 	if i < 0 {

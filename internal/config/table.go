@@ -100,7 +100,10 @@ func (t *Table) setLine(file string, line int, key, value string, realGiven bool
 	if r == nil {
 		say.Unknown, say.Near = true, nearest(key, t.Names())
 		say.Text = "is not a key of " + t.Role + " and has no effect"
-		if say.Near != "" {
+		if bare, marked := strings.CutPrefix(key, "\u00ef\u00bb\u00bf"); marked { // EF BB BF, read as ISO-8859-1
+			say.Near = t.realName(bare)
+			say.Text += "; the file begins with a byte order mark, which belongs to the first key: save it as UTF-8 without one"
+		} else if say.Near != "" {
 			say.Text += "; the nearest one is " + say.Near
 		}
 		return []Problem{say}

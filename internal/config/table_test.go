@@ -165,6 +165,7 @@ func TestProblems(t *testing.T) {
 		"sise=5":                    "",
 		"sise=5\nsize=6":            "warning f.properties:1: sise=5: is an older spelling of size, which is set as well and counts",
 		"name=\xe4":                 `warning f.properties:1: name=ä: is read as ISO-8859-1 as Java does, not as UTF-8; write other letters as \uXXXX`,
+		"\xef\xbb\xbfport=11":       "warning f.properties:1: ï»¿port=11: is not a key of the test and has no effect; the file begins with a byte order mark, which belongs to the first key: save it as UTF-8 without one",
 		"passwort=hidden":           "warning f.properties:1: passwort=hidden: is not a key of the test and has no effect; the nearest one is password",
 		"my.password=hidden":        "warning f.properties:1: my.password=******: is not a key of the test and has no effect",
 		"a\\nb=c":                   `warning f.properties:1: "a\nb"=c: is not a key of the test and has no effect`,

@@ -71,6 +71,6 @@ type DamageError struct {
 }
 
 func (e *DamageError) Error() string {
-	return fmt.Sprintf("the log is damaged at offset %d (%s: %s), which is below %d, the end that was safely on the disk; nothing was changed. Restore the file, or run 'gomq store salvage'",
+	return fmt.Sprintf("the log is damaged at offset %d (%s: %s), which is below %d, the end that was safely on the disk; nothing was changed. Restore the file from a copy; a slave that was in step has the same bytes in the file of the same name. 'gomq store verify' lists all that is damaged",
 		e.Offset, e.File, e.Why, e.Until)
 }
