@@ -39,15 +39,17 @@ func clusterStatus() *cobra.Command {
   PUT/s     messages stored a second, over the last ten seconds; a slave stores
             what its master stores
   GET/s     messages that consumers got a second, in the same time
-  LAG       bytes of the master's log that the slave has not acknowledged; RocketMQ
-            4.x does not tell, there it is the difference of the ends of the logs
+  LAG       what the slave has not acknowledged: bytes of the master's log, and
+            messages. RocketMQ tells no messages, and 4.x no bytes either: there it is
+            the difference of the ends of the logs
   IN SYNC   yes: the slave's acknowledgement lets a SYNC_MASTER answer SEND_OK
   LAST ACK  how long ago the slave acknowledged last; an idle slave does so every
             haSendHeartbeatInterval (5 s)
 
 Below the table are sentences about what is not as it should be: a nameserver that
-does not answer, a set without a master, a slave that does not copy. The status is
-0 when there are none and 1 otherwise. Brokers of RocketMQ have fewer columns.`,
+does not answer, a set without a master, a slave that does not copy, a SYNC_MASTER
+that nobody copies. The status is 0 when there are none and 1 otherwise. Brokers of
+RocketMQ have fewer columns.`,
 		Example: `  gomq cluster status -n "10.0.0.1:9876;10.0.0.2:9876"
   gomq cluster status -n 127.0.0.1:9876 -o json
   watch gomq cluster status -n 127.0.0.1:9876`,
@@ -161,6 +163,9 @@ func copyColumns(y *client.Copy, now time.Time) string {
 	lag, sync, ack := "-", "-", "-"
 	if y.LagBytes != nil {
 		lag = fmt.Sprintf("%d B", *y.LagBytes)
+	}
+	if y.LagMessages != nil {
+		lag += fmt.Sprintf(", %d msg", *y.LagMessages)
 	}
 	if y.InSync != nil {
 		sync = map[bool]string{true: "yes", false: "no"}[*y.InSync]

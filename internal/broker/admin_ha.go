@@ -12,7 +12,10 @@ func (b *Broker) haStatus(*remoting.Call) (remoting.Response, error) {
 	o := b.live.Load()
 	s := protocol.HAStatus{Master: b.isMaster(), End: b.store.MaxOffset()}
 	for _, r := range b.replicas() {
-		slave := protocol.HASlave{Addr: r.Addr, Broker: r.Name.Addr, Ack: r.Acked, Diff: max(s.End-r.Acked, 0), From: r.Sent}
+		slave := protocol.HASlave{Addr: r.Addr, Broker: r.Name.Addr, Ack: r.Acked, Diff: max(s.End-r.Acked, 0), From: r.Sent, DiffMessages: -1}
+		if n, err := b.store.MessagesFrom(r.Acked); err == nil { // otherwise the store has said what is wrong
+			slave.DiffMessages = n
+		}
 		slave.InSync = inSync(&r, s.End, o)
 		if !r.LastAck.IsZero() {
 			slave.LastAck = r.LastAck.UnixMilli()

@@ -41,6 +41,7 @@ type Broker struct {
 	KnownBy []string `json:"knownBy"` // nameservers
 	Version string   `json:"version,omitempty"`
 	Gomq    bool     `json:"gomq"`
+	Role    string   `json:"role,omitempty"`         // brokerRole of a master, where it tells
 	PutTPS  *float64 `json:"putPerSecond,omitempty"` // messages, over the last 10 s
 	GetTPS  *float64 `json:"getPerSecond,omitempty"`
 	End     *int64   `json:"logEnd,omitempty"` // offset of the log's end
@@ -56,6 +57,8 @@ type Copy struct {
 	// (RocketMQ 4.x), it is the difference of two ends that were read one after
 	// the other. nil: one of them is not known.
 	LagBytes *int64 `json:"lagBytes,omitempty"`
+	// LagMessages is the same in messages that readers see; only a gomq master tells.
+	LagMessages *int64 `json:"lagMessages,omitempty"`
 	// InSync says that the slave counts for SYNC_MASTER and is near enough; nil: it does
 	// not tell.
 	InSync  *bool      `json:"inSync,omitempty"`
@@ -150,12 +153,29 @@ func (c *Client) look(ctx context.Context, b *Broker) {
 	if end, err := strconv.ParseInt(info["commitLogMaxOffset"], 10, 64); err == nil {
 		b.End = &end
 	}
+	if b.ID == 0 {
+		b.Role = c.roleOf(ctx, b.Addr)
+	}
 	if !b.Gomq && !strings.HasPrefix(b.Version, "V5") {
 		return // 4.x does not know the question, and 4.5.2 does not even answer it
 	}
 	if ha, err := c.HAStatus(ctx, b.Addr); err == nil {
 		b.ha = ha
 	}
+}
+
+// roleOf is the brokerRole of a broker, "" when it does not tell.
+func (c *Client) roleOf(ctx context.Context, addr string) string {
+	text, _, err := c.Config(ctx, addr)
+	if err != nil {
+		return "" // who may look at the cluster need not see configurations
+	}
+	for line := range strings.Lines(text) {
+		if role, ok := strings.CutPrefix(line, "brokerRole="); ok {
+			return strings.TrimSpace(role)
+		}
+	}
+	return ""
 }
 
 // first is the first of the rates that the original writes behind each other: that
@@ -217,6 +237,9 @@ func (y *Copy) of(h *protocol.HAStatus, addr string, only bool) {
 			continue
 		}
 		y.InSync, y.LagBytes = &s.InSync, &s.Diff
+		if s.DiffMessages >= 0 {
+			y.LagMessages = &s.DiffMessages
+		}
 		if s.LastAck > 0 {
 			at := time.UnixMilli(s.LastAck)
 			y.LastAck = &at
@@ -224,6 +247,20 @@ func (y *Copy) of(h *protocol.HAStatus, addr string, only bool) {
 		return
 	}
 	y.InSync = &no
+}
+
+// alone says whether the master is a SYNC_MASTER that no slave acknowledges to.
+func (s *Set) alone() bool {
+	m := &s.Brokers[0]
+	switch {
+	case m.Role != "SYNC_MASTER":
+		return false
+	case m.Gomq:
+		return m.ha != nil && m.ha.InSync == 0
+	}
+	// RocketMQ 4.x does not tell who copies it, and 5.x waits for as many as
+	// inSyncReplicas says.
+	return strings.HasPrefix(m.Version, "V4") && len(s.Brokers) == 1
 }
 
 // judge says what is not as it should be.
@@ -240,6 +277,8 @@ func (k *Cluster) judge() {
 	for _, s := range k.Sets {
 		if s.Brokers[0].ID != 0 {
 			say("%s has no living master: its messages are read from its slave, new ones go to the other masters of %s", s.Name, s.Cluster)
+		} else if s.alone() {
+			say("no slave copies the master of %s: it is a SYNC_MASTER, stores messages in one copy and answers SLAVE_NOT_AVAILABLE", s.Name)
 		}
 		for _, b := range s.Brokers {
 			who := fmt.Sprintf("%s %d at %s", s.Name, b.ID, b.Addr)

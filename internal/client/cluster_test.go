@@ -13,8 +13,9 @@ import (
 
 // figures is a broker that tells its figures and nothing else.
 type figures struct {
-	info protocol.KVTable
-	ha   *protocol.HAStatus // nil: it does not know the question, as RocketMQ 4.x
+	info   protocol.KVTable
+	ha     *protocol.HAStatus // nil: it does not know the question, as RocketMQ 4.x
+	config string             // "": it does not tell
 }
 
 func (f *figures) Request(_ *remoting.Turn, c *remoting.Call) {
@@ -23,6 +24,8 @@ func (f *figures) Request(_ *remoting.Turn, c *remoting.Call) {
 		c.Answer(remoting.Response{Body: f.info.Append(nil)})
 	case c.Req.Code == protocol.GetBrokerHAStatus && f.ha != nil:
 		c.Answer(remoting.Response{Body: f.ha.Append(nil)})
+	case c.Req.Code == protocol.GetBrokerConfig && f.config != "":
+		c.Answer(remoting.Response{Header: &protocol.BrokerConfigReply{}, Body: []byte(f.config)})
 	default:
 		c.Answer(remoting.Response{Code: protocol.RequestCodeNotSupported})
 	}
@@ -61,7 +64,7 @@ func TestCluster(t *testing.T) {
 	master, slave, java := &figures{info: gomq}, &figures{info: info("V5_3_3", "900")}, &figures{info: info("V4_5_2", "800")}
 	masterAddr, slaveAddr, javaAddr := master.serve(t), slave.serve(t), java.serve(t)
 	acked := time.UnixMilli(1_700_000_000_000)
-	master.ha = &protocol.HAStatus{Master: true, End: 1000, Slaves: []protocol.HASlave{{Addr: "127.0.0.1:9", Broker: slaveAddr, Ack: 990, Diff: 10, InSync: true, LastAck: acked.UnixMilli()}}}
+	master.ha = &protocol.HAStatus{Master: true, End: 1000, Slaves: []protocol.HASlave{{Addr: "127.0.0.1:9", Broker: slaveAddr, Ack: 990, Diff: 10, DiffMessages: 4, InSync: true, LastAck: acked.UnixMilli()}}}
 	slave.ha = &protocol.HAStatus{Client: protocol.HAClient{Activated: true}}
 	dead := "127.0.0.1:1"
 	all := c.NameServers([]string{a.Addr(), b.Addr(), dead})
@@ -80,7 +83,7 @@ func TestCluster(t *testing.T) {
 	if m.Addr != masterAddr || !m.Gomq || m.Slave != nil || *m.PutTPS != 12.5 || *m.GetTPS != 7 || *m.End != 1000 || len(m.KnownBy) != 2 {
 		t.Errorf("master %+v", m)
 	}
-	if y := s.Slave; y == nil || *y.LagBytes != 10 || !*y.InSync || !y.LastAck.Equal(acked) || y.Error != "" {
+	if y := s.Slave; y == nil || *y.LagBytes != 10 || *y.LagMessages != 4 || !*y.InSync || !y.LastAck.Equal(acked) || y.Error != "" {
 		t.Errorf("slave %+v", s.Slave)
 	}
 	if y := j.Slave; j.Gomq || j.Version != "V4_5_2" || y == nil || y.LagBytes != nil || y.InSync != nil {
@@ -109,6 +112,22 @@ func TestCluster(t *testing.T) {
 	if len(k.Problems) != 1 || !strings.Contains(k.Problems[0], "does not copy its master: it is told why") {
 		t.Errorf("problems: %q", k.Problems)
 	}
+	// The same of a SYNC_MASTER.
+	master.config = "brokerName=broker-a\nbrokerRole=SYNC_MASTER\n"
+	k = c.NameServers([]string{b.Addr()}).Cluster(t.Context())
+	if k.Sets[0].Brokers[0].Role != "SYNC_MASTER" || len(k.Problems) != 2 || !strings.Contains(k.Problems[0], "no slave copies the master of broker-a") {
+		t.Errorf("a SYNC_MASTER without a slave: %+v, %q", k.Sets[0].Brokers[0], k.Problems)
+	}
+	master.ha.InSync, slave.ha.Client = 1, protocol.HAClient{Activated: true}
+	if k = c.NameServers([]string{b.Addr()}).Cluster(t.Context()); strings.Contains(strings.Join(k.Problems, "\n"), "no slave copies") {
+		t.Errorf("a SYNC_MASTER with one: %q", k.Problems)
+	}
+	java.config, java.info["brokerVersionDesc"] = master.config, "V4_5_2"
+	c.NameServers([]string{b.Addr()}).Register(t.Context(), registration("broker-c", javaAddr, 0))
+	if k = c.NameServers([]string{b.Addr()}).Cluster(t.Context()); !strings.Contains(strings.Join(k.Problems, "\n"), "no slave copies the master of broker-c") {
+		t.Errorf("a SYNC_MASTER of RocketMQ 4.5 alone: %q", k.Problems)
+	}
+	c.NameServers([]string{b.Addr()}).Unregister(t.Context(), protocol.BrokerHeader{BrokerName: "broker-c", BrokerAddr: javaAddr, ClusterName: registration("broker-c", javaAddr, 0).Header.ClusterName})
 	master.ha, slave.ha = nil, nil
 	k = c.NameServers([]string{b.Addr()}).Cluster(t.Context())
 	if y := k.Sets[0].Brokers[1].Slave; y.InSync != nil || *y.LagBytes != 100 || len(k.Problems) != 0 {

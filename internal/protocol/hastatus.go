@@ -19,10 +19,12 @@ type HASlave struct {
 	From   int64  // transferFromWhere: sent below
 	Rate   int64  // transferredByteInSecond
 
-	// gomq's own: the slave's address as a broker ("" when it is not gomq) and
-	// when it acknowledged last, ms (0: never).
-	Broker  string
-	LastAck int64
+	// gomq's own: the slave's address as a broker ("" when it is not gomq), when it
+	// acknowledged last, ms (0: never), and how many messages it has not acknowledged
+	// (-1: not told).
+	Broker       string
+	LastAck      int64
+	DiffMessages int64
 }
 
 // HAClient is a slave's side of the link.
@@ -67,6 +69,7 @@ func ParseHAStatus(b []byte) (*HAStatus, error) {
 }
 
 func (r *reader) haSlave() (s HASlave) {
+	s.DiffMessages = -1
 	r.bean(func(name []byte) {
 		switch string(name) {
 		case "addr":
@@ -85,6 +88,8 @@ func (r *reader) haSlave() (s HASlave) {
 			r.str(&s.Broker)
 		case "gomqlastack":
 			r.int64(&s.LastAck)
+		case "gomqdiffmessages":
+			r.int64(&s.DiffMessages)
 		}
 	})
 	return s
@@ -135,6 +140,9 @@ func (w *writer) haSlave(s *HASlave) {
 	w.str("addr", s.Addr)
 	w.int("diff", s.Diff)
 	w.optional("gomqBroker", s.Broker)
+	if s.DiffMessages >= 0 {
+		w.int("gomqDiffMessages", s.DiffMessages)
+	}
 	w.int("gomqLastAck", s.LastAck)
 	w.bool("inSync", s.InSync)
 	w.int("slaveAckOffset", s.Ack)

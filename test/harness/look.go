@@ -19,8 +19,8 @@ type View struct {
 			Address string
 			Gomq    bool
 			Copy    *struct {
-				LagBytes *int64
-				InSync   *bool
+				LagBytes, LagMessages *int64
+				InSync                *bool
 			}
 		}
 	}
