@@ -72,6 +72,7 @@ type nameserver struct {
 	told  *watermark.Mark     // the newest wanted that it has accepted
 
 	pause time.Duration // before the next try after a failure
+	away  bool          // it has been said that it does not take the registration
 	whole time.Time     // when it was last told everything
 	sent  map[string]*protocol.TopicConfig
 	perm  int32
@@ -167,7 +168,7 @@ func (n *nameserver) rest(ctx context.Context, wait time.Duration, broken <-chan
 // note keeps what became of a registration and says it when that is news.
 func (r *registrar) note(n *nameserver, err error) {
 	n.mu.Lock()
-	was, first := n.up, n.reg.IsZero() && n.err == nil
+	was := n.up
 	n.up, n.err = err == nil, err
 	if err == nil {
 		n.reg = time.Now()
@@ -180,8 +181,10 @@ func (r *registrar) note(n *nameserver, err error) {
 	}
 	switch {
 	case err == nil && !was:
+		n.away = false
 		r.log.Info("registered with a nameserver", zap.String("nameserver", n.addr))
-	case err != nil && (was || first):
+	case err != nil && !n.away:
+		n.away = true
 		r.log.Warn("a nameserver does not take the registration, it is tried again until it does", zap.String("nameserver", n.addr), zap.Error(err))
 	}
 }

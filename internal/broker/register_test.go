@@ -2,13 +2,18 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"gomq/internal/client"
 	"gomq/internal/protocol"
@@ -232,6 +237,31 @@ func TestNameserverComesBack(t *testing.T) {
 	}
 	if _, ok := b.has("Slow"); !ok {
 		t.Error("the one that answers was not told")
+	}
+}
+
+// What becomes of a nameserver is said once, also when it was the connection that
+// ended.
+func TestSaysThatANameserverIsAway(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	r := &registrar{log: zap.New(core)}
+	n := &nameserver{addr: "ns:9876", kick: make(chan struct{}, 1), tried: make(chan struct{})}
+	broken := make(chan struct{})
+	close(broken)
+	away := errors.New("refused")
+	for i, x := range []struct {
+		err  error
+		says string
+	}{{away, "does not take"}, {away, ""}, {nil, "registered with"}, {nil, ""}, {away, "does not take"}, {away, ""}, {nil, "registered with"}} {
+		logs.TakeAll()
+		r.note(n, x.err)
+		said := logs.All()
+		if want := btoi(x.says != ""); len(said) != int(want) || want > 0 && !strings.Contains(said[0].Message, x.says) {
+			t.Errorf("%d: %v, want %q", i, said, x.says)
+		}
+		if i == 3 {
+			n.rest(t.Context(), time.Hour, broken)
+		}
 	}
 }
 

@@ -42,6 +42,9 @@ func (r *replication) repair(ctx context.Context, o *Options) error {
 	if len(silent) > 0 {
 		r.log.Warn("slaves did not say what they have: should one have more than this master it will not follow, see haRepairWaitSeconds", zap.Strings("slaves", silent))
 	}
+	if len(ahead) == 0 {
+		r.log.Info("no slave that has answered has more of the log than this master")
+	}
 	// What has been found is brought home however long it takes. A slave whose log
 	// does not fit, or begins later, may stand before one that has some of it.
 	for _, t := range ahead {

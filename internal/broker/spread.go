@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 
@@ -67,7 +68,10 @@ func (r *registrar) spreadTo(ctx context.Context, addrs []string, c protocol.Top
 func (r *registrar) mastersWithout(ctx context.Context, topic string) []string {
 	o := r.live.Load()
 	names := r.reached() // one that is away would use up the time
-	info, err := names.ClusterInfo(ctx)
+	info, err := (*protocol.ClusterInfo)(nil), errors.New("none of them answers")
+	if len(names.Addrs()) > 0 {
+		info, err = names.ClusterInfo(ctx)
+	}
 	if err != nil {
 		r.log.Warn("the topic is created on this broker only: no nameserver tells the others", zap.String("topic", topic), zap.Error(err))
 		return nil
