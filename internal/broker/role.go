@@ -34,6 +34,7 @@ type replication struct {
 	peers   *peers
 	master  *ha.Master
 	replica *ha.Replica
+	begins  chan struct{} // a slave has begun to follow its master
 }
 
 // isMaster says whether this broker takes messages.
@@ -69,11 +70,11 @@ func (r *replication) tuning() ha.Tuning {
 // startRole begins the role of the options: the store is open, and nobody is
 // served yet. A master brings back what it has lost first.
 func (b *Broker) startRole(ctx context.Context, o *Options) (err error) {
-	r := &replication{live: b.live, log: b.log, store: b.store, names: b.names, outward: b.outward, serve: b.tls.serve, dial: b.tls.dial, group: task.NewGroup(context.WithoutCancel(ctx), b.log, nil)}
+	r := &replication{live: b.live, log: b.log, store: b.store, names: b.names, outward: b.outward, serve: b.tls.serve, dial: b.tls.dial, group: task.NewGroup(context.WithoutCancel(ctx), b.log, nil), begins: make(chan struct{}, 1)}
 	b.role = r
 	b.log.Info("what this broker promises", zap.String("brokerRole", string(o.BrokerRole)), zap.String("flushDiskType", string(o.FlushDiskType)), zap.String("promise", promise(o)))
 	if o.BrokerRole == Slave {
-		r.follow(o)
+		r.follow(o, &b.stats.stored)
 		return nil
 	}
 	if r.peers, err = loadPeers(b.live, b.log, b.names, b.with.now); err != nil {
@@ -135,8 +136,8 @@ func (r *replication) ship(o *Options) *watermark.Mark {
 
 // follow starts to copy the master's log. A slave under SYNC_FLUSH reports what is
 // on its disk, as its master's SYNC_MASTER is then taken to mean.
-func (r *replication) follow(o *Options) {
-	ro := ha.ReplicaOptions{Log: r.store, Confirm: r.store.Appended, Tune: r.tuning, Me: r.me, Temporary: noSpace, Ask: r.askMaster, Secure: r.dial.Client, Zap: r.log,
+func (r *replication) follow(o *Options, stored *counters) {
+	ro := ha.ReplicaOptions{Log: copyLog{r.store, stored}, Confirm: r.store.Appended, Tune: r.tuning, Me: r.me, Temporary: noSpace, Begins: func() { ring(r.begins) }, Ask: r.askMaster, Secure: r.dial.Client, Zap: r.log,
 		Master: func() string {
 			_, addr := r.names.master()
 			return addr
@@ -156,6 +157,20 @@ func (r *replication) follow(o *Options) {
 			}
 		}
 	})
+}
+
+// copyLog is the log of a slave: what is appended to it is stored, as Java's slaves
+// count it too.
+type copyLog struct {
+	*store.Store
+	stored *counters
+}
+
+// AppendRaw implements ha.Log.
+func (l copyLog) AppendRaw(at int64, p []byte) (used int, err error) {
+	used, err = l.Store.AppendRaw(at, p)
+	l.stored.add(store.CountRaw(p[:used]))
+	return used, err
 }
 
 // noSpace says whether an error of the store goes away when there is space again.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,12 +125,16 @@ func TestSyncMasterWithSlave(t *testing.T) {
 
 // Metrics say how copies are kept, on both sides.
 func TestReplicationMetrics(t *testing.T) {
-	m := masterOf(t, nil)
+	m := masterOf(t, func(o *Options) { o.MappedFileSizeCommitLog = 64 << 10 })
 	m.create("T", 1)
-	s := slaveOf(t, m, nil)
+	s := slaveOf(t, m, func(o *Options) { o.MappedFileSizeCommitLog = 64 << 10 })
 	m.counted(1)
 	m.eventually("the slave does not follow", func() bool { return m.send("T", 0, "x").Code == protocol.Success })
+	for range 100 { // over the end of a file
+		m.send("T", 0, strings.Repeat("x", 1000))
+	}
 	sameLogs(t, m, s)
+	s.eventually("the slave has not stored what its master has", func() bool { return s.b.stats.stored.total() == m.b.stats.stored.total() })
 	m.eventually("the last acknowledgement is not counted", func() bool { return m.metric("gomq_ha_lag_bytes") == 0 })
 	for name, want := range map[string]float64{"gomq_ha_in_sync_replicas": 1, "gomq_ha_role": 1, "gomq_ha_lag_messages": 0, "gomq_ha_acked_offset_bytes": float64(m.b.store.MaxOffset()),
 		"gomq_ha_replicated_offset_bytes": float64(m.b.store.MaxOffset())} {

@@ -37,6 +37,9 @@ const (
 // deliberate reset at either outranks both. What cannot be taken of one table does
 // not keep the others from being taken.
 //
+// Nothing is taken or given while the log here is not known to be the master's: on
+// another set's disk, offsets that are merged make consumers skip messages.
+//
 // The master is asked on its port listenPort-2, as Java's slaves do, which works
 // with Java's masters as well. All fields belong to run's goroutine.
 type follower struct {
@@ -50,9 +53,10 @@ type follower struct {
 	delays  *meta.Delays
 	store   *store.Store
 	drop    func(topic string) error // removes the queues of a topic that the master has no more
+	related func() error             // why the log here is not known to be the master's, nil: it is
 	now     func() time.Time
 	taken   *atomic.Int64 // when everything was taken last, ms
-	unknown chan struct{} // messages of a topic have come that the master has not told of
+	soon    chan struct{} // the log follows the master's now, or brings a topic that is not known
 
 	life    masterLife           // the master process of the last round
 	seen    protocol.OffsetTable // what that one said last, and what it has been given; nil before
@@ -69,7 +73,7 @@ type masterLife struct {
 // follow keeps this slave's tables like its master's until the broker stops.
 func (b *Broker) follow() {
 	f := &follower{live: b.live, log: b.log, names: b.names, client: b.outward, topics: b.topics, groups: b.groups, offsets: b.offsets, delays: b.delayed,
-		taken: &b.tablesTaken, store: b.store, drop: b.topicAdmin.drop, now: b.with.now, unknown: make(chan struct{}, 1)}
+		taken: &b.tablesTaken, store: b.store, drop: b.topicAdmin.drop, related: b.related, now: b.with.now, soon: b.role.begins}
 	b.store.OnArrive(func(q *store.Queue, max int64) {
 		b.pull.arrived(q, max)
 		f.arrived(q)
@@ -83,18 +87,25 @@ func (f *follower) arrived(q *store.Queue) {
 	if f.topics.Has(q.Topic()) || message.IsSystemTopic(q.Topic()) {
 		return
 	}
+	ring(f.soon)
+}
+
+// ring wakes who waits for c, now or next.
+func ring(c chan<- struct{}) {
 	select {
-	case f.unknown <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// run synchronises at once, every syncEvery, when nameservers name another master or
-// a topic is not known, and soon after a round that failed.
+// run synchronises once the log follows the master's, every syncEvery, when
+// nameservers name another master or a topic is not known, and soon after a round that
+// failed.
 func (f *follower) run(ctx context.Context) error {
 	f.loadLife()
 	for ctx.Err() == nil {
 		changed := f.names.masterChanged()
+		f.settle(ctx)
 		err := f.round(ctx)
 		wait := syncEvery
 		if err != nil {
@@ -105,10 +116,29 @@ func (f *follower) run(ctx context.Context) error {
 		}
 		f.note(ctx, err)
 		if rest(ctx, syncSoon, nil, nil) {
-			rest(ctx, wait-syncSoon, changed, f.unknown)
+			rest(ctx, wait-syncSoon, changed, f.soon)
 		}
 	}
 	return nil
+}
+
+// related says why the log of this slave is not known to be its master's.
+func (b *Broker) related() error {
+	st, _ := b.replicaState()
+	switch {
+	case st.Follows:
+		return nil
+	case st.Err != nil:
+		return fmt.Errorf("this slave does not copy its master: %w", st.Err)
+	}
+	return errors.New("this slave does not copy its master yet")
+}
+
+// settle gives the log a moment to find its master.
+func (f *follower) settle(ctx context.Context) {
+	if f.related() != nil {
+		rest(ctx, syncRetry, f.soon, nil)
+	}
 }
 
 // rest waits for the time given, the end of ctx (false) or one of the events.
@@ -169,6 +199,9 @@ func (f *follower) round(ctx context.Context) error {
 	master, _ := f.names.master()
 	if master == "" {
 		return errors.New("no nameserver names a living master yet")
+	}
+	if err := f.related(); err != nil {
+		return err
 	}
 	addr, err := vipAddr(master)
 	if err != nil {

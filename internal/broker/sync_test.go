@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -128,7 +129,7 @@ func newFollower(t *testing.T, root, master string) *follower {
 	names := newRegistrar(t.Context(), live, zap.NewNop(), topics, c)
 	names.leader.addr = master
 	f := &follower{live: live, log: zap.NewNop(), names: names, client: c, topics: topics, groups: groups, offsets: offsets, delays: delays,
-		drop: func(string) error { return nil }, now: time.Now}
+		drop: func(string) error { return nil }, related: func() error { return nil }, now: time.Now}
 	f.loadLife()
 	return f
 }
@@ -319,6 +320,27 @@ func readDelays(t *testing.T, path string) protocol.DelayTable {
 	return table
 }
 
+// While the log is not known to be the master's nothing is taken from it or given to it.
+func TestTakesNothingOfAnotherSet(t *testing.T) {
+	m := newJavaMaster(t)
+	m.offsets = protocol.OffsetTable{"T@g": {0: 5}}
+	f := newFollower(t, t.TempDir(), m.addr)
+	f.mustRound(t)
+	f.commit(t, 9)
+	made := *m.topics["T"]
+	made.TopicName = "New"
+	m.topics["New"], m.version.Counter = &made, 2
+	f.related = func() error { return errors.New("another log") }
+	if err := f.round(t.Context()); err == nil || f.topics.Get([]byte("New")) != nil || m.offsets["T@g"][0] != 5 {
+		t.Errorf("%v; the master's topic %v, its offset %d", err, f.topics.Get([]byte("New")), m.offsets["T@g"][0])
+	}
+	f.related = func() error { return nil }
+	f.mustRound(t)
+	if f.topics.Get([]byte("New")) == nil || m.offsets["T@g"][0] != 9 {
+		t.Errorf("the master's topic %v, its offset %d", f.topics.Get([]byte("New")), m.offsets["T@g"][0])
+	}
+}
+
 // A slave serves what it has: messages of a topic that its master had created just
 // before it died.
 func TestAdoptsTopics(t *testing.T) {
@@ -328,10 +350,10 @@ func TestAdoptsTopics(t *testing.T) {
 		r.send("Fresh", q, "x")
 	}
 	f := newFollower(t, t.TempDir(), "127.0.0.1:3")
-	f.store, f.unknown = r.b.store, make(chan struct{}, 1)
+	f.store, f.soon = r.b.store, make(chan struct{}, 1)
 	f.arrived(r.b.store.Queue([]byte("Fresh"), 0))
 	select {
-	case <-f.unknown:
+	case <-f.soon:
 	default:
 		t.Error("messages of an unknown topic ask for no synchronisation")
 	}
@@ -346,7 +368,7 @@ func TestAdoptsTopics(t *testing.T) {
 		t.Errorf("adopted %+v, version %+v", c, f.topics.Version())
 	}
 	f.arrived(r.b.store.Queue([]byte("Fresh"), 0))
-	if len(f.unknown) != 0 {
+	if len(f.soon) != 0 {
 		t.Error("a topic that is known asks for a synchronisation")
 	}
 	// The master's word counts as soon as it is heard.

@@ -15,6 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"gomq/internal/store"
 	"gomq/internal/watermark"
 )
@@ -116,7 +119,7 @@ func closed(t *testing.T, c net.Conn, what string) {
 }
 
 // What a plain slave gets: blocks of at most the batch, none across a file's end,
-// from where it asked; the last file when it has nothing; heartbeats in silence
+// from where it asked; everything when it has nothing; heartbeats in silence
 // with the next offset; new bytes at once.
 func TestMasterStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -159,7 +162,7 @@ func TestMasterStreams(t *testing.T) {
 
 		c = visit(t, d)
 		report(t, c, 0)
-		if b := block(t, c); b.Offset != 8192 {
+		if b := block(t, c); b.Offset != 0 {
 			t.Errorf("a slave without anything gets the log from %d on", b.Offset)
 		}
 	})
@@ -217,7 +220,9 @@ func TestMasterCounts(t *testing.T) {
 		l := newMemLog(4096, make([]byte, 100)...)
 		var known atomic.Bool
 		asked := 0
+		core, logs := observer.New(zap.WarnLevel)
 		m, d := leader(t, l, func(o *MasterOptions) {
+			o.Zap = zap.New(core)
 			o.Counts = func(Peer) bool { return known.Load() }
 			o.Unknown = func(Peer) { asked++ }
 		})
@@ -233,6 +238,19 @@ func TestMasterCounts(t *testing.T) {
 		synctest.Wait()
 		if m.Replicated.Load() != 0 || m.Available(150, 1000) || asked != 1 || !m.Uncounted() {
 			t.Errorf("a stranger counts: %d, %v, asked %d", m.Replicated.Load(), m.Available(150, 1000), asked)
+		}
+		m.Recount()
+		if n := logs.Len(); n != 0 {
+			t.Errorf("one that may just be registering is complained of: %v", logs.All())
+		}
+		go io.Copy(io.Discard, c)
+		for begun := time.Now(); time.Since(begun) <= strangeFor; time.Sleep(simTune().Heartbeat) {
+			report(t, c, 150)
+		}
+		m.Recount()
+		m.Recount()
+		if n := logs.FilterMessageSnippet("does not count for SYNC_MASTER").Len(); n != 1 {
+			t.Errorf("one that goes on not counting is complained of %d times", n)
 		}
 		known.Store(true)
 		m.Recount()
@@ -371,6 +389,82 @@ func TestReplicaFollows(t *testing.T) {
 		}
 		r.Pause(false)
 		reported(t, <-calls)
+	})
+}
+
+// A slave knows its log to be its master's once something of it fits; one without
+// a log follows whoever comes first, and says what a master that sends its last file
+// only does not give.
+func TestReplicaKnowsItsMaster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		ask := func(o *ReplicaOptions) {
+			o.Zap = zap.New(core)
+			o.Ask = func(context.Context, string) (MasterInfo, error) {
+				return MasterInfo{Known: true, Min: 4096, End: 20_000}, nil
+			}
+		}
+		begin := make([]byte, 5000)
+		l := newMemLog(4096, begin...)
+		r, calls := copier(t, l, ask)
+		c := <-calls
+		reported(t, c)
+		synctest.Wait()
+		if st := r.State(); !st.Connected || st.Follows {
+			t.Errorf("before anything came: %+v", st)
+		}
+		l.mu.Lock()
+		l.err = errors.New("no record")
+		l.mu.Unlock()
+		give(t, c, 5000, "of another log")
+		closed(t, c, "what does not fit")
+		synctest.Wait()
+		if st := r.State(); !st.Stopped || st.Follows {
+			t.Errorf("with another log: %+v", st)
+		}
+		l.mu.Lock()
+		l.err = nil
+		l.mu.Unlock()
+		for i, bytes := range []string{"more", ""} {
+			c = <-calls
+			at := reported(t, c)
+			give(t, c, at, bytes)
+			synctest.Wait()
+			if st := r.State(); !st.Follows {
+				t.Errorf("%d: after %q: %+v", i, bytes, st)
+			}
+			c.Close()
+			synctest.Wait()
+			if st := r.State(); st.Follows {
+				t.Errorf("%d: without a connection: %+v", i, st)
+			}
+		}
+		r.Stop()
+
+		for _, x := range []struct {
+			at   int64
+			says int
+		}{{4096, 0}, {16384, 1}} {
+			logs.TakeAll()
+			r, calls = copier(t, newMemLog(4096), ask)
+			c = <-calls
+			reported(t, c)
+			synctest.Wait()
+			if st := r.State(); !st.Follows {
+				t.Errorf("an empty log: %+v", st)
+			}
+			give(t, c, x.at, "")
+			give(t, c, x.at, "bytes")
+			synctest.Wait()
+			said := logs.FilterMessageSnippet("a part of its own only").All()
+			if len(said) != x.says {
+				t.Errorf("begun at %d it says %d times what it lacks", x.at, len(said))
+			}
+			if len(said) > 0 && (said[0].ContextMap()["the master has it from"] != int64(4096) || said[0].ContextMap()["this slave has it from"] != x.at) {
+				t.Errorf("%v", said[0].ContextMap())
+			}
+			r.Stop()
+		}
 	})
 }
 

@@ -24,6 +24,8 @@ const (
 	// little is what is so little that others are let run once before it is sent:
 	// they may have more.
 	little = 16 << 10
+	// strangeFor is how long a replica that does not count is not spoken of.
+	strangeFor = 3 * time.Second
 )
 
 // feed is a replica as the master sees it: a goroutine that reads its reports, and
@@ -38,6 +40,7 @@ type feed struct {
 	hears   patience      // the reader's
 	tells   patience      // the sender's
 	counted atomic.Bool
+	came    time.Time // before started
 	started atomic.Bool
 	sent    atomic.Int64 // raised before the bytes are written
 	acked   atomic.Int64
@@ -103,12 +106,13 @@ func (f *feed) begin() error {
 	}
 	f.sent.Store(start)
 	f.acked.Store(max(have, start)) // a replica that has nothing lacks nothing below
+	f.came = time.Now()
 	f.started.Store(true)
 	f.recount()
 	f.m.o.Zap.Info("a replica has come", zap.Stringer("replica", f.peer.Addr), zap.Bool("counts", f.counted.Load()), zap.Int64("has", have),
 		zap.Int64("sent from", start), zap.Int64("end", f.m.o.Ship.Load()))
-	if !f.counted.Load() {
-		f.uncounted()
+	if unknown := f.m.o.Unknown; unknown != nil && !f.counted.Load() {
+		unknown(f.peer)
 	}
 	if !f.m.group.Go("sender to "+f.peer.Addr.String(), func(ctx context.Context) error {
 		defer f.nc.Close()
@@ -128,10 +132,7 @@ func (f *feed) plain(asked int64) (start int64, err error) {
 	lo, end := l.MinOffset(), l.MaxOffset()
 	switch {
 	case asked == 0:
-		// As the original: whoever has nothing gets the last file, here one that holds
-		// something.
-		last := max(end-1, 0)
-		return max(last-last%l.FileSize(), lo), nil
+		return lo, nil // whoever has nothing gets everything; the original gives its last file only
 	case asked > end:
 		return 0, fmt.Errorf("it has %d bytes of log, this master has %d only: one of the two has lost something or is of another set. It gets nothing and does not count; restore the master, or empty the replica's store so that it begins anew", asked, end)
 	case asked < lo:
@@ -140,15 +141,11 @@ func (f *feed) plain(asked int64) (start int64, err error) {
 	return asked, nil
 }
 
-// uncounted says loudly that a replica does not count.
-func (f *feed) uncounted() {
-	f.m.say(f.peer.Addr, "a replica does not count for SYNC_MASTER", errors.New("its address is not that of a slave which the nameservers list for this brokerName: set its brokerIP1 to the address that it connects from, or name that in haPeers of this master"))
-	if f.m.o.Unknown != nil {
-		f.m.o.Unknown(f.peer)
-	}
-}
+// errUnlisted is why a replica does not count.
+var errUnlisted = errors.New("its address is not that of a slave which the nameservers list for this brokerName: set its brokerIP1 to the address that it connects from, or name that in haPeers of this master")
 
-// recount asks whether the peer counts; what it has acknowledged then does.
+// recount asks whether the peer counts; what it has acknowledged then does. One that
+// goes on not counting is said loudly: at first it may just be registering.
 func (f *feed) recount() {
 	p := f.peer
 	if n := f.name.Load(); n != nil {
@@ -163,8 +160,12 @@ func (f *feed) recount() {
 	if was := f.counted.Swap(is); is != was && f.started.Load() {
 		f.m.o.Zap.Info("whether a replica counts has changed", zap.Stringer("replica", p.Addr), zap.Bool("counts", is))
 	}
-	if is && f.started.Load() {
+	switch {
+	case !f.started.Load():
+	case is:
 		f.m.raise(f.proved.Load())
+	case time.Since(f.came) > strangeFor:
+		f.m.say(f.peer.Addr, "a replica does not count for SYNC_MASTER", errUnlisted)
 	}
 }
 

@@ -38,7 +38,8 @@ type MasterOptions struct {
 	// not block.
 	Counts func(p Peer) bool
 	// Unknown, if not nil, is told of a new peer that does not count; Recount is to
-	// be called when that changes. It must not block.
+	// be called when that may have changed, and says who still does not. It must not
+	// block.
 	Unknown func(p Peer)
 	// Secure, if not nil, makes of a connection just accepted the one to go on with
 	// (TLS), or refuses it. It may block until the connection's deadline.

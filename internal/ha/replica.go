@@ -28,8 +28,8 @@ const (
 	firstRead = 512 << 10
 )
 
-// ReplicaOptions are what a Replica is made of. All but Ask, Temporary,
-// Dial, Secure and Zap are needed.
+// ReplicaOptions are what a Replica is made of. All but Ask, Begins, Temporary, Dial,
+// Secure and Zap are needed.
 type ReplicaOptions struct {
 	Log Log
 	// Confirm is what is reported: the log's end, or how far it is durable.
@@ -43,6 +43,8 @@ type ReplicaOptions struct {
 	// is one of the 4.x protocol of which nothing is known. It may block until ctx
 	// ends.
 	Ask func(ctx context.Context, door string) (MasterInfo, error)
+	// Begins, if not nil, is told when Follows becomes true. It must not block.
+	Begins func()
 	// Temporary says whether an error of the log goes away by itself (no space).
 	Temporary func(err error) bool
 	Dial      func(ctx context.Context, addr string) (net.Conn, error)
@@ -104,7 +106,10 @@ type Replica struct {
 type ReplicaState struct {
 	Master    string // address of its door, "" = not known
 	Connected bool
-	Greeted   bool      // the master is gomq and both have compared their logs
+	Greeted   bool // the master is gomq and both have compared their logs
+	// Follows says that the master's log is known to be this one's: both have been
+	// compared, or something of the master's was appended, or there was nothing here.
+	Follows   bool
 	Since     time.Time // of the connection
 	LastBlock time.Time // when something came last
 	End       int64     // of the log
@@ -199,12 +204,14 @@ func (r *Replica) run(ctx context.Context) error {
 			return nil
 		}
 		if r.paused.Load() {
-			r.note(func(s *ReplicaState) { s.Connected, s.Greeted, s.Err = false, false, errPaused })
+			r.note(func(s *ReplicaState) { s.Connected, s.Greeted, s.Follows, s.Err = false, false, false, errPaused })
 			continue
 		}
 		var stopped *Stopped
 		is := errors.As(err, &stopped)
-		r.note(func(s *ReplicaState) { s.Connected, s.Greeted, s.Stopped, s.Err = false, false, is, err })
+		r.note(func(s *ReplicaState) {
+			s.Connected, s.Greeted, s.Follows, s.Stopped, s.Err = false, false, false, is, err
+		})
 		if text := err.Error(); text != said {
 			said = text
 			if is {

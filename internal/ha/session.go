@@ -51,7 +51,7 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 		return errPaused
 	}
 	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead), turn: make(chan struct{}, 1),
-		hears: patience{set: conn.SetReadDeadline}, tells: patience{set: conn.SetWriteDeadline}}
+		end: l.MaxOffset(), least: info.Min, hears: patience{set: conn.SetReadDeadline}, tells: patience{set: conn.SetWriteDeadline}}
 	if s.at == 0 || l.Empty() {
 		s.at = -1
 	}
@@ -69,6 +69,10 @@ type session struct {
 	r    *Replica
 	conn net.Conn
 	at   int64 // the next block begins here; -1 = anywhere, the log is empty
+	end  int64 // of the log when the connection began
+
+	least int64 // where the master's log is known to begin
+	known bool  // it is known that this log is the master's
 
 	buf  []byte // what came and is no whole block yet lies in buf[lo:hi]
 	lo   int
@@ -93,6 +97,9 @@ func (s *session) follow(ctx context.Context, greeted bool) error {
 	r.note(func(st *ReplicaState) {
 		st.Connected, st.Greeted, st.Since, st.LastBlock, st.Stopped, st.Err = true, greeted, now, now, false, nil
 	})
+	if greeted || s.at < 0 {
+		s.know()
+	}
 	r.o.Zap.Info("this slave follows its master", zap.Stringer("master", s.conn.RemoteAddr()), zap.Bool("greeted", greeted), zap.Int64("from", r.o.Log.MaxOffset()))
 	g := task.NewGroup(ctx, r.o.Zap, nil)
 	defer g.Stop()
@@ -143,14 +150,40 @@ func (s *session) take(ctx context.Context) error {
 		}
 		s.r.note(func(st *ReplicaState) { st.LastBlock, st.MasterEnd = time.Now(), max(st.MasterEnd, end) })
 		if len(b.Bytes) == 0 {
+			s.know()
 			continue
 		}
 		if s.at < 0 {
-			s.at = b.Offset
+			s.begin(b.Offset)
 		}
 		if err := s.append(ctx, b.Bytes); err != nil {
 			return err
 		}
+		if s.at-int64(len(s.rest)) > s.end {
+			s.know()
+		}
+	}
+}
+
+// know takes note that the master's log is this one's.
+func (s *session) know() {
+	if s.known {
+		return
+	}
+	s.known = true
+	s.r.note(func(st *ReplicaState) { st.Follows = true })
+	if begins := s.r.o.Begins; begins != nil {
+		begins()
+	}
+}
+
+// begin begins an empty log at the offset that the master sends from. One of 4.x
+// sends its last file only, and a slave that lacks the rest says so.
+func (s *session) begin(at int64) {
+	s.at, s.end = at, at
+	if at > s.least {
+		s.r.o.Zap.Warn("this slave had no log, and its master gives it a part of its own only: consumers that read here miss what lies before. For the whole log copy the master's directory while it does not run, or make the master gomq and empty this slave's store",
+			zap.Stringer("master", s.conn.RemoteAddr()), zap.Int64("the master has it from", s.least), zap.Int64("this slave has it from", at))
 	}
 }
 

@@ -8,7 +8,8 @@
 //	slave to master   8 bytes       offset i64: "I have the log up to here"
 //	master to slave   12 + n bytes  offset i64, n i32, n bytes of the log from there on
 //
-// The first report asks for the offset to begin at; 0 gets the master's last file.
+// The first report asks for the offset to begin at; 0 gets a Java master's last
+// file, and all of the log of one of ours.
 // A block with n = 0 is the master's heartbeat. The bytes are the log's own,
 // fillers included; a record may be split between blocks, but no block crosses
 // the end of a log file.

@@ -148,6 +148,22 @@ func (s *Store) appendRaw(at int64, p []byte) (used int, err error) {
 	return used, nil
 }
 
+// CountRaw is how many messages p has, and the bytes of their records; p is what
+// AppendRaw has appended.
+func CountRaw(p []byte) (n, bytes int) {
+	for len(p) >= blankSize {
+		size := int(sizeWord(p))
+		if binary.BigEndian.Uint32(p[4:]) == message.MagicMessage {
+			n, bytes = n+1, bytes+size
+		}
+		if size < blankSize || size > len(p) {
+			break
+		}
+		p = p[size:]
+	}
+	return n, bytes
+}
+
 // stageRaw puts the whole records at the front of p into b. An error is about the
 // record at used.
 func (s *Store) stageRaw(b *rawBatch, at, end int64, p []byte) (used int, err error) {

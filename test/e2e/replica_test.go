@@ -116,18 +116,18 @@ func TestSyncMasterAndSlave(t *testing.T) {
 		t.Errorf("a new slave has only %d bytes", size)
 	}
 	for name, b := range map[string]*harness.Server{"master": s.master, "slave": s.slave} {
-		list, err := dial(t, b.Addr()).Sweep(topic, 0)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		found := 0
-		for _, r := range list {
-			if len(r.Body) > 7 && string(r.Body[:7]) == "told ok" {
-				found++
+		harness.Eventually(t, 20*time.Second, "the "+name+" has what was told OK", func() bool { // the slave has to hear of the topic
+			list, err := dial(t, b.Addr()).Sweep(topic, 0)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
 			}
-		}
-		if found != told {
-			t.Errorf("the %s has %d of %d messages that were told OK", name, found, told)
-		}
+			found := 0
+			for _, r := range list {
+				if len(r.Body) > 7 && string(r.Body[:7]) == "told ok" {
+					found++
+				}
+			}
+			return found == told
+		})
 	}
 }

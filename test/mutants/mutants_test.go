@@ -105,6 +105,13 @@ var mutants = []mutant{
 		in:   "./internal/store", by: []string{"TestOldRecordsDoNotComeBack"},
 	},
 	{
+		name: "TablesOfAnotherSet", why: "a slave on the wrong disk makes nobody skip messages",
+		file: "internal/broker/sync.go",
+		old:  "if err := f.related(); err != nil {",
+		new:  "if err := f.related(); err != nil && ctx == nil {",
+		in:   "./internal/broker", by: []string{"TestTakesNothingOfAnotherSet"},
+	},
+	{
 		name: "OlderOffsetWins", why: "an offset that was committed does not go back",
 		file: "internal/broker/meta/merge.go",
 		old:  "stamp == mine && known && offset < own:",
