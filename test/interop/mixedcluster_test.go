@@ -12,7 +12,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"gomq/test/harness"
 	"gomq/test/raw"
@@ -58,6 +60,7 @@ func TestMixedSets(t *testing.T) {
 				s.equalLogs()
 				s.equalTables()
 				s.restarts()
+				s.wiped()
 				s.masterDies(d, ns)
 			})
 		}
@@ -180,6 +183,29 @@ func (s *mixedSet) restarts() {
 	s.master.Restart()
 	s.conn = dial(s, s.master.Addr())
 	s.conn.Limit = arrival
+	s.joined()
+	s.equalLogs()
+}
+
+// wiped: a slave that has lost its store gets all of a gomq master's log. A Java
+// master gives its last file only, and the gomq slave says what it lacks.
+func (s *mixedSet) wiped() {
+	aside := s.slave.Store() + ".aside"
+	s.slave.Signal(syscall.SIGTERM)
+	s.slave.Wait(time.Minute)
+	s.ok("putting the store aside", os.Rename(s.slave.Store(), aside))
+	s.slave.Start()
+	if s.master.Kind == "gomq" {
+		s.joined()
+		s.equalLogs()
+		return
+	}
+	s.slave.WaitLine("its master gives it a part of its own only", arrival)
+	s.joined()
+	s.slave.Stop()
+	s.ok("removing the new store", os.RemoveAll(s.slave.Store()))
+	s.ok("putting the store back", os.Rename(aside, s.slave.Store()))
+	s.slave.Start()
 	s.joined()
 	s.equalLogs()
 }
