@@ -1,9 +1,6 @@
 package broker
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +9,7 @@ import (
 	"time"
 
 	"gomq/internal/broker/trans"
+	"gomq/internal/golden"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 )
@@ -19,40 +17,23 @@ import (
 // unpack unpacks a store that an original has written (store/testdata/README.md).
 func unpack(t *testing.T, name string) string {
 	t.Helper()
-	f, err := os.Open("../store/testdata/" + name + ".tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	files, err := golden.Read("../store/testdata/" + name + ".tar.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return filepath.Join(dir, "store")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := filepath.Join(dir, filepath.FromSlash(h.Name))
-		if h.Typeflag == tar.TypeDir {
+	for _, f := range files {
+		at := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if f.Dir {
 			err = os.MkdirAll(at, 0o700)
-		} else {
-			var b []byte
-			if b, err = io.ReadAll(r); err == nil {
-				err = os.WriteFile(at, b, 0o600)
-			}
-		}
-		if err == nil && h.Typeflag != tar.TypeDir {
-			err = os.Chtimes(at, h.ModTime, h.ModTime)
+		} else if err = os.WriteFile(at, f.Data, 0o600); err == nil {
+			err = os.Chtimes(at, f.Time, f.Time)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	return filepath.Join(dir, "store")
 }
 
 // Transactions that were open when a Java broker ended are gone on with: nobody is

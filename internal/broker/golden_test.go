@@ -1,12 +1,9 @@
 package broker
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"encoding/binary"
 	"io"
 	"net"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -14,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/golden"
 	"gomq/internal/protocol"
 )
 
@@ -21,28 +19,15 @@ import (
 // by file name.
 func frames(t *testing.T) map[string][]byte {
 	t.Helper()
-	f, err := os.Open("../protocol/testdata/wire.tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	list, err := golden.Read("../protocol/testdata/wire.tar.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string][]byte{}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if files[h.Name], err = io.ReadAll(r); err != nil {
-			t.Fatal(err)
-		}
+	for _, f := range list {
+		files[f.Name] = f.Data
 	}
+	return files
 }
 
 func parse(t *testing.T, name string, frame []byte) *protocol.Command {

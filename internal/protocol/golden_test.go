@@ -1,19 +1,17 @@
 package protocol
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	archive "gomq/internal/golden"
 )
 
 // golden is one frame as the Java originals and other clients sent it, and what
@@ -34,27 +32,13 @@ type golden struct {
 }
 
 var loadGolden = sync.OnceValues(func() ([]golden, error) {
-	f, err := os.Open("testdata/wire.tar.gz")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	list, err := archive.Read("testdata/wire.tar.gz")
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{}
-	for t := tar.NewReader(z); ; {
-		h, err := t.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if files[h.Name], err = io.ReadAll(t); err != nil {
-			return nil, err
-		}
+	for _, f := range list {
+		files[f.Name] = f.Data
 	}
 	var all []golden
 	d := json.NewDecoder(bytes.NewReader(files["index.json"]))

@@ -1,12 +1,9 @@
 package store
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -20,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"gomq/internal/golden"
 	"gomq/internal/message"
 	"gomq/internal/store/segment"
 	"gomq/internal/store/simdisk"
@@ -29,33 +27,17 @@ import (
 // simulated disk.
 func loadGolden(t testing.TB, name string) *simdisk.Sim {
 	t.Helper()
-	f, err := os.Open(filepath.Join("testdata", name+".tar.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	files, err := golden.Read(filepath.Join("testdata", name+".tar.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := simdisk.New()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return d
+	for _, f := range files {
+		if !f.Dir {
+			d.WriteFile(path.Join("/", f.Name), f.Data, f.Time)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.WriteFile(path.Join("/", h.Name), b, h.ModTime)
 	}
+	return d
 }
 
 type goldenQueries struct {

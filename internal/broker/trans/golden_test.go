@@ -1,16 +1,13 @@
 package trans
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
-	"io"
-	"os"
 	"path"
 	"slices"
 	"testing"
 
+	"gomq/internal/golden"
 	"gomq/internal/message"
 )
 
@@ -18,32 +15,16 @@ import (
 // offsets (store/testdata/README.md).
 func goldenLog(t *testing.T, name string) map[int64]message.Record {
 	t.Helper()
-	f, err := os.Open("../../store/testdata/" + name + ".tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	files, err := golden.Read("../../store/testdata/" + name + ".tar.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := map[int64]message.Record{}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return log
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if path.Base(path.Dir(h.Name)) != "commitlog" || h.Typeflag != tar.TypeReg {
+	for _, f := range files {
+		if path.Base(path.Dir(f.Name)) != "commitlog" {
 			continue
 		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for len(b) > message.MinRecord {
+		for b := f.Data; len(b) > message.MinRecord; {
 			rec, err := message.ParseRecord(b, false)
 			if errors.Is(err, message.ErrBlank) || errors.Is(err, message.ErrMagic) {
 				break
@@ -55,6 +36,7 @@ func goldenLog(t *testing.T, name string) map[int64]message.Record {
 			b = b[len(rec):]
 		}
 	}
+	return log
 }
 
 // placed is m as the record that want is, where want is.
