@@ -18,6 +18,7 @@ import (
 	"gomq/internal/client"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
+	"gomq/internal/remoting/remotingtest"
 )
 
 // fakeNames is a nameserver that writes down what brokers tell it.
@@ -42,29 +43,20 @@ type fakeNames struct {
 func newFakeNames(t testing.TB) *fakeNames {
 	f := &fakeNames{t: t, news: make(chan struct{}, 1000), topics: map[string]protocol.TopicConfig{}}
 	f.listen("127.0.0.1:0")
-	t.Cleanup(f.close)
 	return f
 }
 
 func (f *fakeNames) listen(addr string) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.addr = ln.Addr().String()
-	if f.server, err = remoting.Listen(context.Background(), remoting.Options{Listener: ln}, f); err != nil {
-		f.t.Fatal(err)
-	}
+	f.server = remotingtest.Serve(f.t, addr, f.request)
+	f.addr = f.server.Addr()
 }
 
 // close ends it: its connections break.
 func (f *fakeNames) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_ = f.server.Stop(ctx)
+	remotingtest.Stop(f.server)
 }
 
-func (f *fakeNames) Request(_ *remoting.Turn, c *remoting.Call) {
+func (f *fakeNames) request(c *remoting.Call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch c.Req.Code {
@@ -117,8 +109,6 @@ func (f *fakeNames) Request(_ *remoting.Turn, c *remoting.Call) {
 	}
 	f.news <- struct{}{}
 }
-func (f *fakeNames) EndTurn(*remoting.Turn) {}
-func (f *fakeNames) Closed(*remoting.Conn)  {}
 
 // next is what the broker says next.
 func (f *fakeNames) next() string {

@@ -1,9 +1,8 @@
 package broker
 
 import (
-	"context"
 	"errors"
-	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"gomq/internal/broker/meta"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
+	"gomq/internal/remoting/remotingtest"
 )
 
 // javaMaster answers what a slave asks as Java's broker does: without stamps, and
@@ -39,24 +39,12 @@ func newJavaMaster(t *testing.T) *javaMaster {
 	m := &javaMaster{boot: 1, offsets: protocol.OffsetTable{}, groups: map[string]*protocol.GroupConfig{"g": &g}, ends: 1000,
 		topics:  map[string]*protocol.TopicConfig{"T": {TopicName: "T", ReadQueueNums: 2, WriteQueueNums: 2, Perm: 6, TopicFilterType: "SINGLE_TAG"}},
 		version: protocol.DataVersion{Timestamp: 5, Counter: 1}, delays: protocol.DelayTable{3: 7}}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := remoting.Listen(context.Background(), remoting.Options{Listener: ln}, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = s.Stop(ctx)
-	})
-	m.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ln.Addr().(*net.TCPAddr).Port+2))
+	at := netip.MustParseAddrPort(remotingtest.Serve(t, "127.0.0.1:0", m.request).Addr())
+	m.addr = netip.AddrPortFrom(at.Addr(), at.Port()+2).String()
 	return m
 }
 
-func (m *javaMaster) Request(_ *remoting.Turn, c *remoting.Call) {
+func (m *javaMaster) request(c *remoting.Call) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var r remoting.Response
@@ -85,8 +73,6 @@ func (m *javaMaster) Request(_ *remoting.Turn, c *remoting.Call) {
 	}
 	c.Answer(r)
 }
-func (m *javaMaster) EndTurn(*remoting.Turn) {}
-func (m *javaMaster) Closed(*remoting.Conn)  {}
 
 // set stores an offset. Held: mu.
 func (m *javaMaster) set(key string, queue int32, offset int64) {

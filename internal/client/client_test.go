@@ -12,6 +12,7 @@ import (
 	"gomq/internal/namesrv"
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
+	"gomq/internal/remoting/remotingtest"
 )
 
 // startNameServer starts a real nameserver on a free port of loopback.
@@ -256,15 +257,7 @@ func TestKVAndConfig(t *testing.T) {
 }
 
 func TestPeerMayAsk(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := remoting.Listen(t.Context(), remoting.Options{Listener: ln}, asksBack{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Stop(context.Background())
+	s := remotingtest.Serve(t, "127.0.0.1:0", asksBack)
 	c := newClient(t, Options{})
 	resp, err := c.Call(t.Context(), s.Addr(), protocol.NewRequest(1, nil, nil))
 	if err != nil || resp.Code != protocol.RequestCodeNotSupported {
@@ -274,11 +267,9 @@ func TestPeerMayAsk(t *testing.T) {
 
 // TestRefusals has a peer that refuses everything.
 func TestRefusals(t *testing.T) {
-	s, err := remoting.Listen(t.Context(), remoting.Options{Addr: "127.0.0.1:0"}, refuses{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Stop(context.Background())
+	s := remotingtest.Serve(t, "127.0.0.1:0", func(c *remoting.Call) {
+		c.Answer(remoting.Response{Code: protocol.QueryNotFound, Remark: "not here"})
+	})
 	c := newClient(t, Options{})
 	ctx := t.Context()
 	if off, found, err := c.Offset(ctx, s.Addr(), "G", "T", 0); err != nil || found || off != 0 {
@@ -298,18 +289,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-type refuses struct{}
-
-func (refuses) Request(_ *remoting.Turn, c *remoting.Call) {
-	c.Answer(remoting.Response{Code: protocol.QueryNotFound, Remark: "not here"})
-}
-func (refuses) EndTurn(*remoting.Turn) {}
-func (refuses) Closed(*remoting.Conn)  {}
-
 // asksBack answers a request with what its sender answers to one of ours.
-type asksBack struct{}
-
-func (asksBack) Request(_ *remoting.Turn, c *remoting.Call) {
+func asksBack(c *remoting.Call) {
 	late := c.Later()
 	go func() {
 		resp, err := c.Conn.Call(context.Background(), protocol.NewRequest(9999, nil, nil))
@@ -320,8 +301,6 @@ func (asksBack) Request(_ *remoting.Turn, c *remoting.Call) {
 		late.Answer(remoting.Response{Code: resp.Code, Remark: resp.Remark})
 	}()
 }
-func (asksBack) EndTurn(*remoting.Turn) {}
-func (asksBack) Closed(*remoting.Conn)  {}
 
 // deadAddress is one where nobody listens.
 func deadAddress(t *testing.T) string {

@@ -1,14 +1,13 @@
 package client
 
 import (
-	"context"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"gomq/internal/protocol"
 	"gomq/internal/remoting"
+	"gomq/internal/remoting/remotingtest"
 )
 
 // figures is a broker that tells its figures and nothing else.
@@ -18,7 +17,7 @@ type figures struct {
 	config string             // "": it does not tell
 }
 
-func (f *figures) Request(_ *remoting.Turn, c *remoting.Call) {
+func (f *figures) request(c *remoting.Call) {
 	switch {
 	case c.Req.Code == protocol.GetBrokerRuntimeInfo:
 		c.Answer(remoting.Response{Body: f.info.Append(nil)})
@@ -30,25 +29,10 @@ func (f *figures) Request(_ *remoting.Turn, c *remoting.Call) {
 		c.Answer(remoting.Response{Code: protocol.RequestCodeNotSupported})
 	}
 }
-func (f *figures) EndTurn(*remoting.Turn) {}
-func (f *figures) Closed(*remoting.Conn)  {}
 
 func (f *figures) serve(t *testing.T) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := remoting.Listen(context.Background(), remoting.Options{Listener: ln}, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = s.Stop(ctx)
-	})
-	return ln.Addr().String()
+	return remotingtest.Serve(t, "127.0.0.1:0", f.request).Addr()
 }
 
 // The picture of a cluster: two sets, one without its master, a slave of RocketMQ,
