@@ -18,16 +18,15 @@ func (s *groupDesk) timeSpans(c *remoting.Call) (remoting.Response, error) {
 	if err := c.Req.Decode(&h); err != nil {
 		return remoting.Response{}, err
 	}
-	t := s.topics.Get([]byte(h.Topic))
-	if t == nil {
-		return remoting.Response{}, refuse(protocol.TopicNotExist, "topic[%s] not exist", h.Topic)
+	queues, err := writeQueues(s.topics, s.live.Load(), h.Topic)
+	if err != nil {
+		return remoting.Response{}, err
 	}
-	name := s.live.Load().BrokerName
-	out := make(protocol.TimeSpans, 0, t.WriteQueueNums)
-	for id := range t.WriteQueueNums {
-		span := protocol.TimeSpan{Queue: protocol.MessageQueue{Topic: h.Topic, BrokerName: name, QueueID: id}, Min: -1, Max: -1, Consumed: -1}
-		if q := s.store.Queue([]byte(h.Topic), id); q != nil {
-			at, _ := s.offsets.Query([]byte(h.Topic), []byte(h.Group), id)
+	out := make(protocol.TimeSpans, 0, len(queues))
+	for _, mq := range queues {
+		span := protocol.TimeSpan{Queue: mq, Min: -1, Max: -1, Consumed: -1}
+		if q := s.store.Queue([]byte(mq.Topic), mq.QueueID); q != nil {
+			at, _ := s.offsets.Query([]byte(mq.Topic), []byte(h.Group), mq.QueueID)
 			span.Min, span.Max = s.store.EarliestTime(q), s.store.StoreTimeAt(q, q.Max()-1)
 			span.Consumed = span.Min
 			if at > 0 {

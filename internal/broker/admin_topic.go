@@ -146,21 +146,33 @@ func (s *topicDesk) one(c *remoting.Call) (remoting.Response, error) {
 	return remoting.Response{Body: t.Append(nil)}, nil
 }
 
+// writeQueues names the write queues of a topic to tools, those without a message too.
+func writeQueues(topics *meta.Topics, o *Options, topic string) ([]protocol.MessageQueue, error) {
+	t := topics.Get([]byte(topic))
+	if t == nil {
+		return nil, refuse(protocol.TopicNotExist, "topic[%s] not exist", topic)
+	}
+	list := make([]protocol.MessageQueue, 0, t.WriteQueueNums)
+	for id := range t.WriteQueueNums {
+		list = append(list, protocol.MessageQueue{Topic: topic, BrokerName: o.BrokerName, QueueID: id})
+	}
+	return list, nil
+}
+
 // statistics is GET_TOPIC_STATS_INFO (202): the write queues, new ones too.
 func (s *topicDesk) statistics(c *remoting.Call) (remoting.Response, error) {
 	var h protocol.TopicHeader
 	if err := c.Req.Decode(&h); err != nil {
 		return remoting.Response{}, err
 	}
-	t := s.topics.Get([]byte(h.Topic))
-	if t == nil {
-		return remoting.Response{}, refuse(protocol.TopicNotExist, "topic[%s] not exist", h.Topic)
+	queues, err := writeQueues(s.topics, s.live.Load(), h.Topic)
+	if err != nil {
+		return remoting.Response{}, err
 	}
-	name := s.live.Load().BrokerName
-	out := make(protocol.TopicStats, 0, t.WriteQueueNums)
-	for id := range t.WriteQueueNums {
-		q := s.store.Queue([]byte(h.Topic), id)
-		st := protocol.TopicQueueStats{Queue: protocol.MessageQueue{Topic: h.Topic, BrokerName: name, QueueID: id}}
+	out := make(protocol.TopicStats, 0, len(queues))
+	for _, mq := range queues {
+		st := protocol.TopicQueueStats{Queue: mq}
+		q := s.store.Queue([]byte(mq.Topic), mq.QueueID)
 		if q != nil {
 			st.MinOffset, st.MaxOffset = max(q.Min(), 0), max(q.Max(), 0)
 		}
