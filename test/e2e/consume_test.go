@@ -4,83 +4,18 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
+	"gomq/test/checker"
 	"gomq/test/goclient"
 	"gomq/test/harness"
+	"gomq/test/raw"
 )
-
-// circle: with the circular strategy two consumers hold every other queue, and a
-// broadcast consumer beside them gets everything.
-func circle(t *testing.T, w *world) {
-	topic := w.topic(t, "Circle")
-	s := &share{got: map[string]map[int]int{}}
-	all, every := &bag{}, &bag{}
-	counted := func(name string) goclient.Handler {
-		return func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
-			s.mu.Lock()
-			if s.got[name] == nil {
-				s.got[name] = map[int]int{}
-			}
-			for _, m := range msgs {
-				s.got[name][m.Queue.QueueId]++
-			}
-			s.mu.Unlock()
-			return all.take(ctx, msgs...)
-		}
-	}
-	goclient.Push(t, w.ns.Addr(), "g-circle-all", topic, "*", every.take, consumer.WithConsumerModel(consumer.BroadCasting))
-	for _, name := range []string{"one", "two"} {
-		goclient.Push(t, w.ns.Addr(), "g-circle", topic, "*", counted(name), consumer.WithStrategy(consumer.AllocateByAveragelyCircle))
-	}
-	c, sent := w.dial(t), 0
-	harness.Eventually(t, 60*time.Second, "every other queue for each", func() bool {
-		s.reset()
-		for q := range 4 {
-			if _, err := c.Send("pg-circle", topic, q, "", fmt.Appendf(nil, "c%d", sent)); err != nil {
-				t.Fatal(err)
-			}
-			sent++
-		}
-		harness.Eventually(t, 30*time.Second, "the round delivered", func() bool { return all.size() >= sent })
-		got := s.reset()
-		for _, queues := range got {
-			if len(queues) != 2 || (queues[0] > 0) != (queues[2] > 0) {
-				return false
-			}
-		}
-		return len(got) == 2
-	})
-	harness.Eventually(t, 30*time.Second, "everything by broadcast", func() bool { return every.size() == sent })
-}
-
-// broadcastAgain: the offsets of a broadcast consumer are its own, kept by the
-// client, so that it goes on where it was.
-func broadcastAgain(t *testing.T, w *world) {
-	topic := w.topic(t, "BroadcastAgain")
-	c := w.dial(t)
-	send := func(name string) {
-		t.Helper()
-		for q := range 4 {
-			if _, err := c.Send("pg-again", topic, q, "", []byte(name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	send("one")
-	instance := fmt.Sprint("again-", time.Now().UnixNano()) // names the client's file
-	for _, want := range []string{"one one one one", "two two two two"} {
-		got := &bag{}
-		stop := goclient.Push(t, w.ns.Addr(), "g-again", topic, "*", got.take, consumer.WithConsumerModel(consumer.BroadCasting), consumer.WithInstance(instance))
-		harness.Eventually(t, 40*time.Second, want, func() bool { return got.list() == want })
-		stop()
-		send("two")
-	}
-}
 
 // TestConsumeFrom: a new group starts where its consumer says, once the broker
 // takes the messages for being on disk; before that every group starts at the
@@ -119,5 +54,148 @@ func TestConsumeFrom(t *testing.T) {
 	})
 	if got := last.list(); strings.Contains(got, "old") || strings.Contains(got, "new") {
 		t.Errorf("from the last offset: %s", got)
+	}
+}
+
+func pushConsumer(t *testing.T, w *world) {
+	topic := w.topic(t, "Push")
+	run := fill(t, w, topic, 60)
+	stop := goclient.Push(t, w.ns.Addr(), "g-push", topic, "*", collect(run, "g-push"))
+	harness.Eventually(t, 30*time.Second, "60 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 60 })
+	fillMore(t, w, run, topic, 60, 200) // these come by long polls
+	harness.Eventually(t, 30*time.Second, "200 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 200 })
+	stop()
+	// The shutdown has sent the group's offsets, one-way.
+	c := w.dial(t)
+	harness.Eventually(t, 10*time.Second, "the group's offsets at the end", func() bool { return committed(t, c, "g-push", topic, 4) == 200 })
+	if n := run.Count(checker.OpPoll); n != 200 {
+		t.Fatalf("%d deliveries of 200 messages", n)
+	}
+	goclient.Sweep(t, run, "end", c, topic, 4)
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: []string{"g-push"}, PlannedSends: 200}); !v.Valid() {
+		t.Fatal(v)
+	}
+}
+
+func pullConsumer(t *testing.T, w *world) {
+	topic := w.topic(t, "PollAck")
+	run := fill(t, w, topic, 50)
+	pc := goclient.Pull(t, w.ns.Addr(), "g-poll", topic)
+	deadline := time.Now().Add(40 * time.Second)
+	for run.Count(checker.OpPoll) < 50 && time.Now().Before(deadline) {
+		req, err := pc.Poll(context.Background(), time.Second)
+		if consumer.IsNoNewMsgError(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range req.GetMsgList() {
+			run.Polled("g-poll", goclient.Record(m))
+		}
+		pc.ACK(context.Background(), req, consumer.ConsumeSuccess)
+	}
+	if err := pc.PersistOffset(context.Background(), topic); err != nil {
+		t.Fatal(err)
+	}
+	c := w.dial(t)
+	harness.Eventually(t, 10*time.Second, "the group's offsets at the end", func() bool { return committed(t, c, "g-poll", topic, 4) == 50 })
+	goclient.Sweep(t, run, "end", c, topic, 4)
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: []string{"g-poll"}, PlannedSends: 50}); !v.Valid() {
+		t.Fatal(v)
+	}
+}
+
+func pullFrom(t *testing.T, w *world) {
+	topic := w.topic(t, "PullFrom")
+	run := fill(t, w, topic, 40)
+	settled(t, w.dial(t), topic, 4, 40)
+	pc := goclient.Pull(t, w.ns.Addr(), "g-from", topic)
+	for q := range 4 {
+		mq := &primitive.MessageQueue{Topic: topic, BrokerName: "broker-a", QueueId: q}
+		// A pull at the end is not made here: this client lets the broker hold
+		// it for 20 seconds.
+		for at, high := int64(0), int64(1); at < high; {
+			res, err := pc.PullFrom(background(t), mq, at, 7)
+			if err != nil || res.Status != primitive.PullFound {
+				t.Fatalf("queue %d at %d: %v, %v", q, at, res, err)
+			}
+			high = res.MaxOffset
+			msgs := res.GetMessageExts()
+			if len(msgs) == 0 || len(msgs) > 7 || msgs[0].QueueOffset != at || res.NextBeginOffset != at+int64(len(msgs)) {
+				t.Fatalf("queue %d at %d: %d messages, %v", q, at, len(msgs), res)
+			}
+			for _, m := range msgs {
+				run.Polled("g-from", goclient.Record(m))
+			}
+			at = res.NextBeginOffset
+		}
+		// Beyond the end: the broker says where to go on.
+		res, err := pc.PullFrom(background(t), mq, 1000, 7)
+		if err != nil || res.Status != primitive.PullOffsetIllegal || res.NextBeginOffset != res.MaxOffset {
+			t.Fatalf("queue %d at 1000: %v, %v", q, res, err)
+		}
+	}
+	goclient.Sweep(t, run, "end", w.dial(t), topic, 4)
+	if v := run.Check(checker.Rules{NoFaults: true, Once: true, Drained: true, Groups: []string{"g-from"}, PlannedSends: 40}); !v.Valid() {
+		t.Fatal(v)
+	}
+}
+
+func tags(t *testing.T, w *world) {
+	topic := w.topic(t, "Tags")
+	p := goclient.Producer(t, w.ns.Addr(), "pg-tags")
+	for i := range 90 {
+		msg := primitive.NewMessage(topic, content(i, 20)).WithTag([]string{"red", "green", "blue"}[i%3])
+		if _, err := p.SendSync(background(t), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	got := map[string]map[string]int{}
+	for group, expr := range map[string]string{"g-red": "red", "g-two": "green || blue", "g-all": "*", "g-none": "black"} {
+		got[group] = map[string]int{}
+		goclient.Push(t, w.ns.Addr(), group, topic, expr, func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range msgs {
+				got[group][m.GetTags()]++
+			}
+			return consumer.ConsumeSuccess, nil
+		})
+	}
+	total := func(group string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		n := 0
+		for _, k := range got[group] {
+			n += k
+		}
+		return n
+	}
+	harness.Eventually(t, 30*time.Second, "all tagged messages delivered", func() bool {
+		return total("g-red") == 30 && total("g-two") == 60 && total("g-all") == 90
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if got["g-red"]["red"] != 30 || got["g-two"]["green"] != 30 || got["g-two"]["blue"] != 30 || len(got["g-none"]) != 0 {
+		t.Fatalf("%v", got)
+	}
+
+	settled(t, w.dial(t), topic, 4, 90)
+	// The broker filters, not only the client: nothing comes over the wire
+	// for a tag that no message has, and the offset goes on.
+	c := w.dial(t)
+	for q := range 4 {
+		high, err := c.Offset(raw.MaxOffset, topic, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd, err := c.Call(raw.PullMessage, map[string]string{"consumerGroup": "g-black", "topic": topic, "queueId": fmt.Sprint(q),
+			"queueOffset": "0", "maxMsgNums": "32", "sysFlag": "4", "commitOffset": "0", "suspendTimeoutMillis": "0",
+			"subscription": "black", "subVersion": "0", "expressionType": "TAG"}, nil)
+		if err != nil || cmd.Code != raw.PullRetry || len(cmd.Body) != 0 || cmd.Ext["nextBeginOffset"] != fmt.Sprint(high) {
+			t.Fatalf("queue %d: %+v, %v; the queue ends at %d", q, cmd, err, high)
+		}
 	}
 }
