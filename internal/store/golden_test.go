@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"gomq/internal/golden"
 	"gomq/internal/message"
 	"gomq/internal/store/simdisk"
 )
@@ -239,4 +241,77 @@ func withoutLast(g goldenQueues) goldenQueues {
 	g.Max = q.Messages[n][0]
 	q.Messages, q.Max = q.Messages[:n], q.Max-1
 	return g
+}
+
+// loadGolden puts a store directory written by a live original under /store of a
+// simulated disk.
+func loadGolden(t testing.TB, name string) *simdisk.Sim {
+	t.Helper()
+	files, err := golden.Read(filepath.Join("testdata", name+".tar.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := simdisk.New()
+	for _, f := range files {
+		if !f.Dir {
+			d.WriteFile(path.Join("/", f.Name), f.Data, f.Time)
+		}
+	}
+	return d
+}
+
+type goldenQueries struct {
+	Min, Max int64
+	ByTime   []struct {
+		Topic     string
+		QueueID   int32 `json:"queueId"`
+		Timestamp int64
+		Offset    int64
+	}
+	ByKey []struct {
+		Topic, Key      string
+		PhysicalOffsets []int64
+	}
+}
+
+func loadQueries(t *testing.T, name string) (q goldenQueries) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".queries.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &q)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// dirFiles are the paths of the files in a directory of the disk.
+func dirFiles(d *simdisk.Sim, dir string) (names []string) {
+	for _, name := range d.Files() {
+		if strings.HasPrefix(name, dir+"/") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// goldenRecords are the records of a log on the disk.
+func goldenRecords(t *testing.T, d *simdisk.Sim) (rs []message.Record) {
+	t.Helper()
+	for _, name := range dirFiles(d, "/store/commitlog") {
+		b := d.ReadFile(name)
+		for len(b) > 0 {
+			r, err := message.ParseRecord(b, true)
+			if errors.Is(err, message.ErrBlank) || errors.Is(err, message.ErrMagic) {
+				break
+			}
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			rs = append(rs, r)
+			b = b[len(r):]
+		}
+	}
+	return rs
 }
