@@ -109,7 +109,7 @@ func success(code int32, header []byte) error {
 	if code == protocol.Success {
 		return nil
 	}
-	return fmt.Errorf("the broker answered code %d: %s", code, remark(header))
+	return fmt.Errorf("the broker answered code %d %s %s", code, protocol.ResponseName(code), remark(header))
 }
 
 // took takes one answer of a send.

@@ -111,7 +111,7 @@ func transactionKeys(o *Options) config.Section {
 			Doc: "Checks before a half message is put aside."},
 		{Name: "transactionCheckInterval", Field: &o.TransactionCheckInterval, Default: "60000", Unit: "ms", Range: "10..", Change: config.Restart, Tier: 2, Important: true,
 			Doc: "Time between two rounds of checks."},
-		{Name: "checkTransactionMessageEnable", Type: "bool", Default: "true", Tier: 1, Effect: config.NoEffect,
+		{Name: "checkTransactionMessageEnable", Type: "bool", Default: "true", Tier: 1, Effect: config.NoEffect, Missed: true,
 			Doc: "No version that reads it is in use: checks run on every master. rejectTransactionMessage refuses transactions."},
 		{Name: "waitTimeMillsInTransactionQueue", Field: &o.WaitTimeMillsInTransactionQueue, Default: "3000", Unit: "ms", Range: "1..", Change: config.Hot, Tier: 3, Effect: config.NoEffect,
 			Doc: "Limit of an end of transaction's wait for a thread."},

@@ -40,6 +40,9 @@ type Key struct {
 	// Important keys are printed by -m.
 	Important bool
 	Effect    Effect
+	// Missed says of a key without effect that whoever sets it counts on one: a
+	// warning, not a note.
+	Missed bool
 	// Check says what is wrong with a value that has the right form; its error
 	// refuses to start.
 	Check func(value string) error

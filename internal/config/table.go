@@ -146,6 +146,8 @@ func (t *Table) setRow(r *row, say Problem, value string) []Problem {
 		say.Level, say.Text = Warning, note
 	case r.Effect == NotYet && value != r.Default:
 		say.Level, say.Text = Warning, "is known, but gomq does not have it yet: "+r.Doc
+	case r.Effect == NoEffect && r.Missed && value != r.Default:
+		say.Level, say.Text = Warning, "is accepted and has no effect in gomq: "+r.Doc
 	case r.Effect == NoEffect && value != r.Default:
 		say.Level, say.Text = Note, "is accepted and has no effect in gomq"
 	case !isASCII(value):

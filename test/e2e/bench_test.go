@@ -47,6 +47,11 @@ func TestBenchCommand(t *testing.T) {
 	if out, err := run("pull", "-a", broker.Addr(), "-t", "Nothing"); err == nil || !strings.Contains(out, "hold no messages") {
 		t.Errorf("a pull of nothing: %v\n%s", err, out)
 	}
+	for _, codec := range []string{"--binary=false", "--binary"} {
+		if out, err := run("send", "-a", broker.Addr(), "-t", "SCHEDULE_TOPIC_XXXX", codec); err == nil || !strings.Contains(out, "the broker answered code 16 NO_PERMISSION Sending message to topic[SCHEDULE_TOPIC_XXXX] is forbidden.") {
+			t.Errorf("a refusal: %v\n%s", err, out)
+		}
+	}
 	if out, err := run("send", "-a", "127.0.0.1:1"); err == nil || !strings.Contains(out, "connecting to the broker") {
 		t.Errorf("no broker: %v\n%s", err, out)
 	}
