@@ -187,21 +187,22 @@ func TestRequests(t *testing.T) {
 
 // Each failure of a start names what failed and what to do about it.
 func TestWhyNot(t *testing.T) {
-	ports := []portUse{{10911, "listenPort"}, {10909, "listenPort-2, the VIP port"}, {30911, "httpPort"}}
+	ports := []portUse{{10911, "listenPort"}, {10909, "listenPort-2, the VIP port"}, {10912, "listenPort+1, the replication port"}, {30911, "httpPort"}}
 	listen := func(port int, err error) error {
 		return fmt.Errorf("outer: %w", &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, Err: os.NewSyscallError("bind", err)})
 	}
 	for want, err := range map[string]error{
 		"127.0.0.1:10909 (listenPort-2, the VIP port) is in use: stop the process that has it (ss -ltnp shows which), or set listenPort to another port": listen(10909, syscall.EADDRINUSE),
 		"127.0.0.1:30911 (httpPort) is in use: stop the process that has it (ss -ltnp shows which), or set httpPort to another port":                     listen(30911, syscall.EADDRINUSE),
-		"127.0.0.1:10911 is no address of this machine":              listen(10911, syscall.EADDRNOTAVAIL),
-		"no permission to listen on 127.0.0.1:10911 (listenPort)":    listen(10911, syscall.EACCES),
-		"the disk of /store is full: free some space, or set storeX": &fs.PathError{Op: "write", Path: "/store/a", Err: syscall.ENOSPC},
-		"/store is on a disk that cannot be written to":              &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EROFS},
-		"no permission in /store: run as its owner":                  &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EACCES},
-		"/store is no directory, or lies below a file: set storeX":   &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.ENOTDIR},
-		"too few open files are allowed":                             &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EMFILE},
-		"something else":                                             errors.New("something else"),
+		":10912 (listenPort+1, the replication port) is in use: stop the process that has it (ss -ltnp shows which), or set listenPort to another port":  &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{Port: 10912}, Err: syscall.EADDRINUSE},
+		"127.0.0.1:10911 is no address of this machine":                    listen(10911, syscall.EADDRNOTAVAIL),
+		"no permission to listen on 127.0.0.1:10911 (listenPort)":          listen(10911, syscall.EACCES),
+		"the disk of /store is full: free some space, or set storeX":       &fs.PathError{Op: "write", Path: "/store/a", Err: syscall.ENOSPC},
+		"/store is on a disk that cannot be written to":                    &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EROFS},
+		"no permission in /store: run as its owner":                        &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EACCES},
+		"/store lies below a file, or is one: set storeX to another place": &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.ENOTDIR},
+		"too few open files are allowed":                                   &fs.PathError{Op: "open", Path: "/store/a", Err: syscall.EMFILE},
+		"something else":                                                   errors.New("something else"),
 	} {
 		got := new(process).whyNot(err, ports, "/store", "storeX").Error()
 		if !strings.HasPrefix(got, want) || strings.Contains(got, "\n") {

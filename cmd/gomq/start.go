@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,7 +35,7 @@ func (p *process) whyNot(err error, ports []portUse, dir, key string) error {
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return fmt.Errorf("no permission in %s: run as its owner, or set %s to another place (%w)", dir, key, err)
 	case errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%s is no directory, or lies below a file: set %s to a directory (%w)", dir, key, err)
+		return fmt.Errorf("%s lies below a file, or is one: set %s to another place (%w)", dir, key, err)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return fmt.Errorf("too few open files are allowed: raise the limit (ulimit -n, LimitNOFILE) to 65536 or more (%w)", err)
 	}
@@ -53,9 +52,9 @@ func (p *process) setting(key string) string {
 
 func (p *process) whyNotListen(op *net.OpError, ports []portUse) error {
 	where, key := op.Addr.String(), "listenPort"
-	if a, err := netip.ParseAddrPort(where); err == nil {
+	if a, ok := op.Addr.(*net.TCPAddr); ok {
 		for _, p := range ports {
-			if p.port == int(a.Port()) {
+			if p.port == a.Port {
 				key = p.key
 			}
 		}
