@@ -27,8 +27,12 @@ type httpOptions struct {
 // before the role starts, so that a long recovery can be watched.
 type httpServer struct {
 	ready atomic.Pointer[func() error] // nil: still starting
+	open  atomic.Int64                 // connections
 	srv   http.Server
 }
+
+// maxHTTPConns bounds the connections of the HTTP port.
+const maxHTTPConns = 64
 
 var errStarting = errors.New("starting")
 
@@ -48,7 +52,9 @@ func (p *process) serveHTTP(o httpOptions) (*httpServer, error) {
 		return nil, nil
 	}
 	h := &httpServer{}
-	h.srv = http.Server{Handler: h.mux(p.registry), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	errorLog, _ := zap.NewStdLogAt(p.log, zap.WarnLevel)
+	h.srv = http.Server{Handler: h.mux(p.registry), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: errorLog, ConnState: h.count}
 	p.group.Go("http", func(context.Context) error {
 		if err := h.srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -57,6 +63,18 @@ func (p *process) serveHTTP(o httpOptions) (*httpServer, error) {
 	})
 	p.log.Info("metrics, health and pprof", zap.String("url", "http://"+l.Addr().String()))
 	return h, nil
+}
+
+// count keeps the number of connections: descriptors are for clients and files.
+func (h *httpServer) count(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if h.open.Add(1) > maxHTTPConns {
+			_ = c.Close() // counted as closed when it is read
+		}
+	case http.StateClosed, http.StateHijacked:
+		h.open.Add(-1)
+	}
 }
 
 // setReady says what /readyz asks from now on.

@@ -102,6 +102,51 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// Whoever only connects takes no more descriptors than are meant for the HTTP
+// port, and when some have gone there is room again.
+func TestHTTPConnections(t *testing.T) {
+	h := httptest.NewUnstartedServer(http.NotFoundHandler())
+	var s httpServer
+	h.Config.ConnState = s.count
+	h.Start()
+	defer h.Close()
+	request := func() (net.Conn, error) {
+		c, err := net.Dial("tcp", h.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			return c, err
+		}
+		_, err = c.Read(make([]byte, 1))
+		return c, err
+	}
+	var conns []net.Conn
+	for i := range maxHTTPConns {
+		c, err := request()
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	if c, err := request(); err == nil {
+		t.Error("one too many was answered")
+		c.Close()
+	}
+	conns[0].Close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		c, err := request()
+		c.Close()
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A default HTTP port that is taken is not worth a broker; a configured one is.
 func TestHTTPPortTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

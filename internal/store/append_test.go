@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -401,6 +402,33 @@ func TestSyncWaitersAreToldOnceDurable(t *testing.T) {
 		s = open(t, Options{Root: "/store", CommitLogFileSize: 64 << 10, SyncFlush: true, FS: d.Crash(1, 0)})
 		if n := len(pull(t, s, s.Queue([]byte("T"), 0), 0)); n != 300 {
 			t.Errorf("%d messages after the power cut", n)
+		}
+		s.Close()
+	}
+}
+
+// Descriptors that others hold for a while make the queues' checkpoint late, and
+// nothing else.
+func TestNoDescriptorIsNoFailure(t *testing.T) {
+	for _, errno := range []error{syscall.EMFILE, syscall.ENFILE} {
+		d := simdisk.New()
+		o := Options{Root: "/store", CommitLogFileSize: 64 << 10, FS: d, FlushInterval: 5 * time.Millisecond, FlushQueueInterval: 5 * time.Millisecond}
+		s := open(t, o)
+		struck := d.Inject(simdisk.Fault{Op: simdisk.OpSyncDir, Path: "consumequeue/T", Sticky: true, Err: errno})
+		send(t, s, "T", 0, []byte("one"), "")
+		for deadline := time.Now().Add(time.Minute); struck() < 2; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%v: the names were synced %d times", errno, struck())
+			}
+		}
+		d.Heal()
+		send(t, s, "T", 0, []byte("two"), "")
+		if err := s.Close(); err != nil {
+			t.Fatal(errno, err)
+		}
+		s = open(t, Options{Root: "/store", CommitLogFileSize: 64 << 10, FS: d.Restart()})
+		if max := s.Queue([]byte("T"), 0).Max(); max != 2 {
+			t.Errorf("%v: %d messages", errno, max)
 		}
 		s.Close()
 	}

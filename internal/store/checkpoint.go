@@ -10,7 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 
 	"gomq/internal/failpoint"
 	"gomq/internal/store/segment"
@@ -237,7 +240,7 @@ func (s *Store) flushQueues(ctx context.Context) error {
 func (s *Store) saveCheckpoint(ctx context.Context, last bool) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	seen, err := s.syncQueues()
+	seen, err := s.syncQueues(ctx)
 	if err != nil {
 		return err
 	}
@@ -286,7 +289,7 @@ func (s *Store) undirty(ctx context.Context, err error) error {
 
 // syncQueues makes the queues durable for all records below the horizon that it
 // returns.
-func (s *Store) syncQueues() (seen horizon, err error) {
+func (s *Store) syncQueues(ctx context.Context) (seen horizon, err error) {
 	h := &s.hand
 	h.mu.Lock()
 	dirty, names := h.dirty, h.names
@@ -310,12 +313,12 @@ func (s *Store) syncQueues() (seen horizon, err error) {
 			return horizon{}, err
 		}
 	}
-	return seen, s.syncNames(names)
+	return seen, s.syncNames(ctx, names)
 }
 
 // syncNames makes the names of new queue files durable, and of the directories
 // above them.
-func (s *Store) syncNames(names []*Queue) error {
+func (s *Store) syncNames(ctx context.Context, names []*Queue) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -327,10 +330,29 @@ func (s *Store) syncNames(names []*Queue) error {
 			dirs = append(dirs, s.topicDir(q.topic))
 		}
 		for _, d := range dirs {
-			if err := s.o.FS.SyncDir(d); err != nil && !(q.gone.Load() && errors.Is(err, fs.ErrNotExist)) {
+			if err := s.syncDir(ctx, d); err != nil && !(q.gone.Load() && errors.Is(err, fs.ErrNotExist)) {
 				return err
 			}
 		}
 	}
-	return s.o.FS.SyncDir(s.o.ConsumeQueueDir)
+	return s.syncDir(ctx, s.o.ConsumeQueueDir)
+}
+
+// syncDir is FS.SyncDir that waits for a descriptor while there is none: what is
+// only not durable yet is no damage, and whoever holds them may be a stranger.
+func (s *Store) syncDir(ctx context.Context, dir string) error {
+	for said := false; ; said = true {
+		ended := ctx.Err() != nil // then this is the last try
+		err := s.o.FS.SyncDir(dir)
+		if ended || !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+			return err
+		}
+		if !said {
+			s.zlog.Error("too few descriptors for the store, the queues' checkpoint waits: raise the limit (ulimit -n, LimitNOFILE)", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
