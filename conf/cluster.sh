@@ -60,6 +60,7 @@ up() {
 	set -m # a process group of its own: Ctrl-C is for this script, which stops them in order
 	nohup "$gomq" $role -c "$dir/$1/gomq.properties" >"$dir/$1/out" 2>>"$dir/$1/log" </dev/null &
 	echo $! >"$dir/$1/pid"
+	disown # its end is told by status, not by this shell
 	set +m
 	for _ in $(seq 300); do
 		grep -q "boot success" "$dir/$1/out" && return

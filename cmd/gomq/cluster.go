@@ -40,7 +40,7 @@ func clusterStatus() *cobra.Command {
             what its master stores
   GET/s     messages that consumers got a second, in the same time
   LAG       what the slave has not acknowledged: bytes of the master's log, and
-            messages. RocketMQ tells no messages, and 4.x no bytes either: there it is
+            messages that consumers can see. RocketMQ tells no messages, and 4.x no bytes either: there it is
             the difference of the ends of the logs
   IN SYNC   yes: the slave's acknowledgement lets a SYNC_MASTER answer SEND_OK
   LAST ACK  how long ago the slave acknowledged last; an idle slave does so every

@@ -324,7 +324,7 @@ func (x *sim) run(steps int) {
 // was told OK is there.
 func TestSimHA(t *testing.T) {
 	told, aged, fresh := 0, 0, 0
-	for _, seed := range seeds(t, 120) {
+	for _, seed := range seeds(t, 500) {
 		var x *sim
 		synctest.Test(t, func(t *testing.T) {
 			x = newSim(t, seed)
