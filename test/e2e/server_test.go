@@ -44,13 +44,14 @@ var (
 		"rocketmq_messages_out_total", "rocketmq_throughput_out_total",
 		"rocketmq_producer_connections", "rocketmq_consumer_connections",
 		"rocketmq_storage_size", "rocketmq_storage_flush_behind_bytes", "rocketmq_storage_dispatch_behind_bytes", "rocketmq_storage_message_reserve_time",
-		"rocketmq_rpc_latency",
+		"rocketmq_rpc_latency", "rocketmq_processor_watermark", "rocketmq_topic_create_execution_time",
+		"rocketmq_consumer_lag_messages", "rocketmq_consumer_lag_latency", "rocketmq_consumer_inflight_messages", "rocketmq_consumer_ready_messages", "rocketmq_consumer_queueing_latency",
 		"gomq_build_info", "gomq_start_time_seconds", "go_goroutines", "go_memstats_mallocs_total", "process_resident_memory_bytes", "process_open_fds",
 		"gomq_store_log_min_offset_bytes", "gomq_store_log_appended_offset_bytes", "gomq_store_log_durable_offset_bytes", "gomq_store_log_dispatched_offset_bytes",
 		"gomq_store_sync_seconds", "gomq_store_append_seconds", "gomq_store_recovery_seconds",
 		"gomq_store_disk_used_ratio", "gomq_store_disk_limit_ratio", "gomq_store_failed",
 		"gomq_connections", "gomq_requests_total", "gomq_request_seconds", "gomq_refusals_total", "gomq_parked_pulls",
-		"gomq_delay_waiting_messages", "gomq_delay_overdue_seconds",
+		"gomq_delay_waiting_messages", "gomq_delay_overdue_seconds", "gomq_transactions_open", "gomq_ha_role", "gomq_ha_in_sync_replicas",
 	}
 	namesrvMetrics = []string{
 		"gomq_namesrv_brokers", "gomq_namesrv_topics", "gomq_namesrv_registrations_total", "gomq_namesrv_expired_total",
@@ -80,6 +81,9 @@ func TestMetricsAndHealth(t *testing.T) {
 	if p, err := c.Pull("g-metrics", topic, 0, 0, 32, 0); err != nil || len(p.Records) != 25 {
 		t.Fatalf("%+v, %v", p, err)
 	}
+	if err := c.Commit("g-metrics", topic, 0, 20); err != nil {
+		t.Fatal(err)
+	}
 	// A refusal, so that its cause is counted.
 	if _, err := c.Send("pg-metrics", topic, 0, "", content(1, 5<<20)); err == nil {
 		t.Fatal("a message of 5 MiB was accepted")
@@ -98,6 +102,9 @@ func TestMetricsAndHealth(t *testing.T) {
 	}{
 		{"rocketmq_messages_in_total", []string{"topic=Metrics"}, 25},
 		{"rocketmq_messages_out_total", []string{"topic=Metrics", "consumer_group=g-metrics"}, 25},
+		{"rocketmq_consumer_lag_messages", []string{"topic=Metrics", "consumer_group=g-metrics"}, 5},
+		{"rocketmq_consumer_inflight_messages", []string{"topic=Metrics", "consumer_group=g-metrics"}, 5},
+		{"rocketmq_consumer_ready_messages", []string{"topic=Metrics", "consumer_group=g-metrics"}, 0},
 		{"gomq_store_failed", nil, 0},
 		{"rocketmq_broker_permission", nil, 6},
 	} {
