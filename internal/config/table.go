@@ -244,7 +244,7 @@ func (t *Table) Explain(w io.Writer, name string) (near string, ok bool) {
 	}
 	fmt.Fprintf(w, "%s (%s)\n  %s\n", r.Name, r.typeName(), r.Doc)
 	if r.Name != name {
-		fmt.Fprintf(w, "  %s is an older spelling. %s\n", name, r.alias(name).Note)
+		fmt.Fprintf(w, "  %s is another spelling of it, see below\n", name)
 	}
 	fmt.Fprintf(w, "  default   %s\n", r.defaultText())
 	if r.Range != "" {
