@@ -47,6 +47,7 @@ func newProcess(ctx context.Context, stdout, stderr io.Writer, level, format str
 	p.log, p.level = newLogger(stderr, level, format)
 	p.group = task.NewGroup(ctx, p.log, nil)
 	signal.Notify(p.signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the log may go; a role goes on
 	p.group.Go("signals", p.watchSignals)
 	tuneMemory(p.log)
 	return p

@@ -1,14 +1,17 @@
 package e2e
 
 import (
+	"bufio"
 	"debug/elf"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -228,7 +231,49 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	}
 }
 
-// sentence is what a role that cannot start says: one line, no stack.
+// TestLogReaderGone: a role outlives whoever reads its log.
+func TestLogReaderGone(t *testing.T) {
+	harness.OnlyGomq(t)
+	t.Parallel()
+	ports, dir := harness.NewPorts(t), harness.Dir(t)
+	file := filepath.Join(dir, "broker.properties")
+	text := fmt.Sprintf("listenPort=%d\nlistenHost=127.0.0.1\nbrokerIP1=127.0.0.1\nhttpPort=0\nlogLevel=debug\nstorePathRootDir=%s\nmappedFileSizeCommitLog=1048576\n", ports.Listen, filepath.Join(dir, "store"))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(harness.Build(t), "broker", "-c", file)
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	w.Close()
+	for lines := bufio.NewScanner(r); !strings.Contains(lines.Text(), "boot success"); {
+		if !lines.Scan() {
+			t.Fatal("no boot success: ", lines.Err())
+		}
+	}
+	r.Close()
+	c := dial(t, fmt.Sprintf("127.0.0.1:%d", ports.Listen))
+	for i := range 3 { // each is a line of the log
+		if err := c.NewTopic(fmt.Sprint("Unread", i), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the broker ended with %v", err)
+	}
+}
+
+// startFails starts a role that cannot start and looks at what it says: one line, no
+// stack.
 func startFails(t *testing.T, code int, says string, args ...string) {
 	t.Helper()
 	p := harness.Start(t, harness.Spec{Name: "fails", Path: harness.Build(t), Args: args})
