@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
 	"gomq/internal/client"
 	"gomq/internal/protocol"
 )
@@ -15,8 +16,7 @@ import (
 // Producers and consumers of one topic go on undisturbed while another topic is
 // made, filled, pulled, waited for and deleted, and clients come and go.
 func TestEverythingAtOnce(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	for _, flush := range []FlushType{AsyncFlush, SyncFlush} {
 		t.Run(string(flush), func(t *testing.T) {
 			r := run(t, func(o *Options) { o.FlushDiskType = flush; o.BrokerFastFailureEnable = false })

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
 	"gomq/internal/message"
 	"gomq/internal/store/simdisk"
 )
@@ -18,9 +19,7 @@ func TestDelayedOverPowerCuts(t *testing.T) {
 	for _, flush := range []FlushType{AsyncFlush, SyncFlush} {
 		t.Run(string(flush), func(t *testing.T) {
 			t.Parallel()
-			seed := rand.Uint64()
-			t.Logf("seed %d", seed)
-			cutDelayed(t, flush, rand.New(rand.NewPCG(seed, 1)))
+			cutDelayed(t, flush, rand.New(rand.NewPCG(chance.Seed(t), 1)))
 		})
 	}
 }

@@ -6,14 +6,15 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"gomq/internal/chance"
+
 	"gomq/internal/message"
 )
 
 // TestStoredProps holds the rewriting of a property text against the rule, item by
 // item. The order is that of message.PropSet, which has its own tests.
 func TestStoredProps(t *testing.T) {
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	pieces := []string{"A\x01b", "WAIT\x01false", "WAIT\x01true", "CLUSTER\x01x", "\x01v", "n\x01", "x", "", "K\x01v\x01w", "K\x01z", "DELAY\x013", "TRAN_MSG\x01true"}
 	var p message.PropSet
 	for range 5000 {
@@ -41,7 +42,7 @@ func TestStoredProps(t *testing.T) {
 			return true
 		})
 		if !maps.Equal(got, want) || n != len(want) || saw != seen || !bytes.HasPrefix(text, []byte("before")) || text[len(text)-1] == 2 {
-			t.Fatalf("seed %d: %q is stored as %q %+v, want %q %+v", seed, src, text, saw, want, seen)
+			t.Fatalf("%q is stored as %q %+v, want %q %+v", src, text, saw, want, seen)
 		}
 	}
 }

@@ -7,46 +7,18 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"gomq/internal/chance"
 	"gomq/internal/store"
 	"gomq/internal/store/simdisk"
 	"gomq/internal/watermark"
 )
-
-// seeds are those of a random test: GOMQ_SEED alone if that is set, else n, or
-// GOMQ_SEEDS if that is more.
-func seeds(t *testing.T, n int) (list []uint64) {
-	t.Helper()
-	number := func(name string) (uint64, bool) {
-		text := os.Getenv(name)
-		if text == "" {
-			return 0, false
-		}
-		v, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("%s=%s: %v", name, text, err)
-		}
-		return v, true
-	}
-	if seed, ok := number("GOMQ_SEED"); ok {
-		return []uint64{seed}
-	}
-	if more, ok := number("GOMQ_SEEDS"); ok {
-		n = max(n, int(more))
-	}
-	for seed := range uint64(n) {
-		list = append(list, seed)
-	}
-	return list
-}
 
 // node is a store on a simulated disk.
 type node struct {
@@ -324,14 +296,14 @@ func (x *sim) run(steps int) {
 // was told OK is there.
 func TestSimHA(t *testing.T) {
 	told, aged, fresh := 0, 0, 0
-	for _, seed := range seeds(t, 500) {
+	for seed := range chance.Seeds(t, 0, 500) {
 		var x *sim
 		synctest.Test(t, func(t *testing.T) {
 			x = newSim(t, seed)
 			x.run(150)
 		})
 		if t.Failed() {
-			t.Fatalf("run it again with GOMQ_SEED=%d", seed)
+			return
 		}
 		told += len(x.acked)
 		fresh += x.fresh

@@ -33,7 +33,7 @@ var floor = map[string]int{
 
 	"internal/failpoint": -1,
 
-	"internal/golden": 98, "internal/role/roletest": 98, "internal/remoting/remotingtest": 98,
+	"internal/golden": 98, "internal/chance": 98, "internal/role/roletest": 98, "internal/remoting/remotingtest": 98,
 	"internal/house": 99,
 }
 

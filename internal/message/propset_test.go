@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"gomq/internal/chance"
 )
 
 // What a Java broker of 4.9.7 stored when it put REAL_TOPIC and REAL_QID into the
@@ -69,8 +71,7 @@ func propText(s string) []byte {
 // A model: a Go map. Whatever is done to both, they hold the same, and a text that
 // is written and read again stays as it is.
 func TestPropSetAgainstModel(t *testing.T) {
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	var s PropSet
 	for range 300 {
 		model := map[string]string{}
@@ -98,19 +99,19 @@ func TestPropSetAgainstModel(t *testing.T) {
 			}
 			got, ok := s.Get(n)
 			if want, there := model[n]; string(got) != want || ok != there {
-				t.Fatalf("seed %d: %s is %q %v, want %q %v", seed, n, got, ok, want, there)
+				t.Fatalf("%s is %q %v, want %q %v", n, got, ok, want, there)
 			}
 		}
 		out := s.AppendTo(nil)
 		n := 0
 		EachProp(out, func(name, value []byte) bool {
 			if n++; model[string(name)] != string(value) {
-				t.Fatalf("seed %d: %s=%s in %q", seed, name, value, out)
+				t.Fatalf("%s=%s in %q", name, value, out)
 			}
 			return true
 		})
 		if n != len(model) {
-			t.Fatalf("seed %d: %d of %d properties in %q", seed, n, len(model), out)
+			t.Fatalf("%d of %d properties in %q", n, len(model), out)
 		}
 		if n > 0 && slices.Contains(out[len(out)-1:], propEnd) {
 			t.Fatalf("%q ends in a separator", out)

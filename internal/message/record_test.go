@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"gomq/internal/chance"
 )
 
 func randomMessage(r *rand.Rand) *Message {
@@ -34,19 +36,18 @@ func randomMessage(r *rand.Rand) *Message {
 // TestRecordRoundTrip: what is appended is what is read, whatever the client's
 // flags say of the hosts, and behind other records as well as alone.
 func TestRecordRoundTrip(t *testing.T) {
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	var log []byte
 	for range 2000 {
 		m := randomMessage(r)
 		at := len(log)
 		var err error
 		if log, err = AppendRecord(log, m); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatal(err)
 		}
 		rec, err := ParseRecord(log[at:], true)
 		if err != nil {
-			t.Fatalf("seed %d: %v of %+v", seed, err, m)
+			t.Fatalf("%v of %+v", err, m)
 		}
 		rec.Place(7, int64(at), 99)
 		hosts := SysFlag(0)
@@ -62,7 +63,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			rec.QueueID() != m.QueueID || rec.Flag() != m.Flag || rec.SysFlag() != want || rec.BornTime() != m.BornTime,
 			rec.BornHost() != m.BornHost || rec.StoreHost() != m.StoreHost || rec.Reconsume() != m.Reconsume || rec.Prepared() != m.Prepared,
 			!bytes.Equal(rec.Body(), m.Body) || !bytes.Equal(rec.Topic(), m.Topic) || !bytes.Equal(rec.Props(), m.Props):
-			t.Fatalf("seed %d: %+v was read back differently", seed, m)
+			t.Fatalf("%+v was read back differently", m)
 		}
 		if len(log) > 1<<20 {
 			log = log[:0]

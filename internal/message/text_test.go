@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"gomq/internal/chance"
 )
 
 // TestHashCode holds the hash against Java's definition, over UTF-16 units, and
@@ -20,8 +22,7 @@ func TestHashCode(t *testing.T) {
 	if h := HashCode([]byte("TopicTest#key")); h != 85128477 {
 		t.Error(h)
 	}
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	alphabet := []rune("abcXYZ019 _é标签😀\u07ff\uffff")
 	for range 2000 {
 		var text []rune
@@ -34,11 +35,11 @@ func TestHashCode(t *testing.T) {
 		}
 		s := string(text)
 		if got := HashCode([]byte(s)); got != want {
-			t.Fatalf("seed %d: %q has %d, want %d", seed, s, got, want)
+			t.Fatalf("%q has %d, want %d", s, got, want)
 		}
 		cut := strings.IndexByte(s, ' ')
 		if cut >= 0 && HashMore(HashCode([]byte(s[:cut])), []byte(s[cut:])) != want {
-			t.Fatalf("seed %d: %q hashed in two parts", seed, s)
+			t.Fatalf("%q hashed in two parts", s)
 		}
 	}
 }
@@ -64,8 +65,7 @@ func TestProps(t *testing.T) {
 	if TagsCode([]byte("TAGS\x01TagA")) != 2598919 || TagsCode([]byte("TAG\x01TagA")) != 0 {
 		t.Error("TagsCode")
 	}
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	pieces := []string{"TAGS\x01", "KEYS\x01", "UNIQ_KEY\x01", "TAGS", "\x01", "\x02", "a", "b c", "UNIQ_KEYS\x01x", "WAIT\x01true\x02"}
 	for range 5000 {
 		var b []byte
@@ -75,7 +75,7 @@ func TestProps(t *testing.T) {
 		n := Note(b)
 		for name, got := range map[string][]byte{PropTags: n.Tags, PropKeys: n.Keys, PropUniqKey: n.UniqKey} {
 			if want, ok := Prop(b, name); !bytes.Equal(got, want) || ok != (got != nil) {
-				t.Fatalf("seed %d: %s of %q is %q, want %q", seed, name, b, got, want)
+				t.Fatalf("%s of %q is %q, want %q", name, b, got, want)
 			}
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
+
 	"gomq/internal/protocol"
 )
 
@@ -158,13 +160,8 @@ func (m *model) routes() map[string]string {
 // TestModel does random things to the table and to the model and compares what
 // they know after each.
 func TestModel(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seeds from %d on", seed)
-	for i := range 10 {
-		runModel(t, seed+uint64(i))
-		if t.Failed() {
-			return
-		}
+	for seed := range chance.Seeds(t, rand.Uint64(), 10) {
+		runModel(t, seed)
 	}
 }
 

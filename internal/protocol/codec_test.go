@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"gomq/internal/chance"
 )
 
 func parseJSONHeader(t *testing.T, header string) *Command {
@@ -220,8 +222,7 @@ func TestQuoted(t *testing.T) {
 	if got := string(appendASCII(nil, "a/\"\\\n中😀\x7f\xff")); got != `"a\/\"\\\n\u4E2D\uD83D\uDE00\u007F\uFFFD"` {
 		t.Error(got)
 	}
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	for range 5000 {
 		b := make([]byte, r.IntN(24))
 		for i := range b {
@@ -231,16 +232,16 @@ func TestQuoted(t *testing.T) {
 			}
 		}
 		if got, want := AppendResponse(nil, JSON, 1, 0, "", &KVReply{string(b)}, nil), string(appendQuoted(nil, b)); !bytes.Contains(got, []byte(`{"value":`+want+`}`)) {
-			t.Fatalf("seed %d: %q was answered as %q", seed, b, got)
+			t.Fatalf("%q was answered as %q", b, got)
 		}
 		// What is written is read as it was, whatever stands around it.
 		frame := frameOf(JSON, `{"extFields":{"k":`+string(appendQuoted(nil, b))+`}}`)
 		var c Command
 		if err := c.Parse(frame); err != nil {
-			t.Fatalf("seed %d: %q: %v", seed, b, err)
+			t.Fatalf("%q: %v", b, err)
 		}
 		if v, _ := c.Get("k"); !bytes.Equal(v, b) {
-			t.Fatalf("seed %d: %q was read as %q", seed, b, v)
+			t.Fatalf("%q was read as %q", b, v)
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gomq/internal/chance"
+
 	"gomq/internal/protocol"
 )
 
@@ -299,8 +301,7 @@ func (badHeader) Fields(*protocol.Fields) { panic("a header that cannot be encod
 // so that writes are torn everywhere. Every request must be answered exactly
 // once, with its own bytes.
 func TestLateAnswers(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	type job struct {
 		call *Call
 		late Late

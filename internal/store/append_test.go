@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
 	"gomq/internal/message"
 	"gomq/internal/store/simdisk"
 	"gomq/internal/watermark"
@@ -191,7 +192,7 @@ func TestModel(t *testing.T) {
 		for _, mmap := range []bool{false, true} {
 			t.Run(fmt.Sprintf("sync=%v,mmap=%v", sync, mmap), func(t *testing.T) {
 				t.Parallel()
-				for seed := range seeds(t, 3) {
+				for seed := range chance.Seeds(t, 0, 3) {
 					without := !mmap
 					d := simdisk.New()
 					o := Options{Root: "/store", CommitLogFileSize: 64 << 10, ConsumeQueueFileSize: 1000, SyncFlush: sync, WriteWithoutMmap: &without,
@@ -212,7 +213,7 @@ func TestModel(t *testing.T) {
 
 // The same on the real disk.
 func TestModelOnDisk(t *testing.T) {
-	for seed := range seeds(t, 2) {
+	for seed := range chance.Seeds(t, 0, 2) {
 		o := small(t)
 		o.SyncFlush = seed%2 == 1
 		m := newModel(t, seed, o)
@@ -225,7 +226,7 @@ func TestModelOnDisk(t *testing.T) {
 
 // Copying into the mapping and writing with system calls leave the same bytes.
 func TestBothWritersWriteTheSameBytes(t *testing.T) {
-	for seed := range seeds(t, 2) {
+	for seed := range chance.Seeds(t, 0, 2) {
 		var files []map[string][]byte
 		for _, without := range []bool{false, true} {
 			for _, sync := range []bool{false, true} {

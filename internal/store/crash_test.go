@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gomq/internal/chance"
 	"gomq/internal/message"
 	"gomq/internal/store/simdisk"
 )
@@ -24,7 +25,7 @@ import (
 // What was safe is there after every power cut and kill, also of a recovery, and
 // what is there is a prefix of what was sent.
 func TestSimCrash(t *testing.T) {
-	for seed := range seeds(t, 300) {
+	for seed := range chance.Seeds(t, 0, 300) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newSim(t, seed)
 			for range 4 {
@@ -54,7 +55,7 @@ func TestSimCrash(t *testing.T) {
 // An operation of the disk fails: the store takes nothing more or goes on, but
 // what was acknowledged is there on the healed disk, also after a power cut.
 func TestSimError(t *testing.T) {
-	for seed := range seeds(t, 300) {
+	for seed := range chance.Seeds(t, 0, 300) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newSim(t, seed)
 			if m.r.IntN(2) == 0 { // not the first start
@@ -167,7 +168,7 @@ func TestSimCorrupt(t *testing.T) {
 	}
 	files := slices.Concat(dirFiles(base, "/store/commitlog"), dirFiles(base, "/store/consumequeue"), dirFiles(base, "/store/index"))
 	var refused, opened int
-	for seed := range seeds(t, 60) {
+	for seed := range chance.Seeds(t, 0, 60) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		base = base.Restart()
 		d := base.Restart()
@@ -246,7 +247,7 @@ func pathOffset(t *testing.T, file string) int64 {
 // The same operations give the same messages whatever the sizes of files, the
 // writer and the way of flushing.
 func TestSimMetamorphic(t *testing.T) {
-	for seed := range seeds(t, 2) {
+	for seed := range chance.Seeds(t, 0, 2) {
 		var want string
 		for variant := range 6 {
 			synctest.Test(t, func(t *testing.T) {

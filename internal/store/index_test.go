@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"gomq/internal/chance"
 	"gomq/internal/store/segment"
 	"gomq/internal/store/simdisk"
 )
@@ -125,7 +126,7 @@ func TestIndexFindsByTimeAndCount(t *testing.T) {
 }
 
 func TestIndexAfterCleanAndUncleanStops(t *testing.T) {
-	for seed := range seeds(t, 50) {
+	for seed := range chance.Seeds(t, 0, 50) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		all := randomKeyed(r, 300)
 		slots, entries := 1+r.IntN(40), 5+r.IntN(150)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
 	"gomq/internal/message"
 	"gomq/internal/store/simdisk"
 )
@@ -83,7 +84,7 @@ func waitFor(t *testing.T, s *Store) {
 // queues, under both flush types and writers, over file ends, after restarts, and
 // when the copy begins in the middle.
 func TestShipping(t *testing.T) {
-	for seed := range seeds(t, 12) {
+	for seed := range chance.Seeds(t, 0, 12) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		mo, so := small(t), small(t)
 		mo.MaxMessageSize, so.MaxMessageSize = 30_000, 30_000
@@ -312,7 +313,7 @@ func TestShippingOfDamage(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	refused, took := 0, 0
-	for seed := range seeds(t, 60) {
+	for seed := range chance.Seeds(t, 0, 60) {
 		r := rand.New(rand.NewPCG(seed, 17))
 		o := small(t)
 		o.FS, o.Root, o.SyncFlush = simdisk.New(), "/store", r.IntN(2) == 0

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"gomq/internal/chance"
 	"gomq/internal/message"
 	"gomq/internal/store/simdisk"
 )
@@ -143,7 +144,7 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 		}
 	}
 	perWhat := map[string]int{}
-	for seed := range seeds(t, 200) {
+	for seed := range chance.Seeds(t, 0, 200) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		p := places[r.IntN(len(places))]
 		c := d.Restart()

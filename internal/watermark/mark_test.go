@@ -8,13 +8,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"gomq/internal/chance"
 )
 
 // TestOrder: waiters are told in the order of what they wait for, each once, none
 // before the mark is there.
 func TestOrder(t *testing.T) {
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	m := New(10)
 	told := map[int]int{}
 	last := int64(0)
@@ -25,10 +26,10 @@ func TestOrder(t *testing.T) {
 			n++
 			m.When(at, time.Time{}, Func(func(err error) {
 				if err != nil || m.Load() < at {
-					t.Fatalf("seed %d: waiter for %d told %v at %d", seed, at, err, m.Load())
+					t.Fatalf("waiter for %d told %v at %d", at, err, m.Load())
 				}
 				if at > value && at < last {
-					t.Fatalf("seed %d: %d after %d", seed, at, last)
+					t.Fatalf("%d after %d", at, last)
 				}
 				last = at
 				told[id]++
@@ -41,11 +42,11 @@ func TestOrder(t *testing.T) {
 	}
 	m.Advance(value + 100)
 	if len(told) != n || m.Waiting() != 0 {
-		t.Fatalf("seed %d: %d of %d told, %d wait", seed, len(told), n, m.Waiting())
+		t.Fatalf("%d of %d told, %d wait", len(told), n, m.Waiting())
 	}
 	for id, k := range told {
 		if k != 1 {
-			t.Fatalf("seed %d: waiter %d told %d times", seed, id, k)
+			t.Fatalf("waiter %d told %d times", id, k)
 		}
 	}
 	m.Advance(5)

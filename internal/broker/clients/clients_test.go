@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"gomq/internal/chance"
 )
 
 func cl(conn int, id string, at int) Client[int] {
@@ -180,9 +182,7 @@ func TestFind(t *testing.T) {
 // A producer is found by its id while one of its connections is in a group under
 // that id, and nothing is kept of ids that nobody has any more. A model by lists.
 func TestByID(t *testing.T) {
-	seed := time.Now().UnixNano()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(uint64(seed), 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	p := NewProducers[int]()
 	type place struct {
 		group string

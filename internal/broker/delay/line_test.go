@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"gomq/internal/chance"
 )
 
 // world is a queue and a machine with two clocks, of which one may be set.
@@ -94,8 +96,7 @@ func (w *world) drain(l *Line) time.Duration {
 // delay later, whatever the clock says; twice only what the saved progress did not
 // know of (I12).
 func TestLineAgainstClocks(t *testing.T) {
-	for range 60 {
-		seed := rand.Uint64()
+	for seed := range chance.Seeds(t, rand.Uint64(), 60) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		delay := []time.Duration{time.Second, 10 * time.Second, 2 * time.Hour}[r.IntN(3)]
 		w := &world{T: t, seed: seed, set: 56 * 365 * 24 * time.Hour, most: int64(1 + r.IntN(2000))}

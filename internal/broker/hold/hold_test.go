@@ -5,14 +5,14 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"gomq/internal/chance"
 )
 
 // A model: a plain slice of what is parked. Random operations on both must hand
 // out the same pulls.
 func TestAgainstModel(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	now := time.Unix(1000, 0)
 	h := New[int, int](500, now)
 	type parked struct {

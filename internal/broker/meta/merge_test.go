@@ -5,29 +5,15 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
+
 	"gomq/internal/protocol"
 )
-
-// seeded gives random numbers from GOMQ_SEED, or from a seed that is printed.
-func seeded(t *testing.T) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	if n, err := strconv.ParseUint(os.Getenv("GOMQ_SEED"), 10, 64); err == nil {
-		seed = n
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("rerun with GOMQ_SEED=%d", seed)
-		}
-	})
-	return rand.New(rand.NewPCG(seed, 1))
-}
 
 func newOffsets(t *testing.T, now func() time.Time) *Offsets {
 	t.Helper()
@@ -72,7 +58,7 @@ func same(t *testing.T, a, b *Offsets) {
 // Two brokers that merge at any time and in any order end with the same offsets:
 // for each queue that of the last step back and what was committed after it.
 func TestMergesInAnyOrder(t *testing.T) {
-	rng := seeded(t)
+	rng := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	for round := range 300 {
 		clock := time.UnixMilli(1_700_000_000_000)
 		now := func() time.Time { return clock }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
+
 	"gomq/internal/protocol"
 )
 
@@ -217,9 +219,7 @@ func TestGroups(t *testing.T) {
 // A model: a plain map. Random operations and restarts on both give the same
 // table.
 func TestOffsetsAgainstModel(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	path := filepath.Join(t.TempDir(), "consumerOffset.json")
 	o, err := LoadOffsets(path, time.Now)
 	if err != nil {

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"strconv"
 	"testing"
 	"time"
 
+	"gomq/internal/chance"
 	"gomq/internal/message"
 	"gomq/internal/protocol"
 )
@@ -428,27 +428,12 @@ func (w *world) step(faults bool) {
 	}
 }
 
-func seeds(t *testing.T, n int) []uint64 {
-	if text := os.Getenv("GOMQ_SEED"); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("GOMQ_SEED: %v", err)
-		}
-		return []uint64{seed}
-	}
-	out := make([]uint64, n)
-	for i := range out {
-		out[i] = rand.Uint64()
-	}
-	return out
-}
-
 // Whatever happens and in whatever order: what is committed is delivered, what is
 // rolled back never is, and what nobody ends is asked about as often as was said
 // and put aside. Without kills and failures everything happens once.
 func TestModel(t *testing.T) {
 	for _, faults := range []bool{false, true} {
-		for _, seed := range seeds(t, 150) {
+		for seed := range chance.Seeds(t, rand.Uint64(), 150) {
 			t.Run(fmt.Sprintf("faults=%v/seed=%d", faults, seed), func(t *testing.T) {
 				w := newWorld(t, seed)
 				w.disk.small = seed%4 == 0
@@ -457,9 +442,6 @@ func TestModel(t *testing.T) {
 				}
 				w.drain()
 				w.judge()
-				if t.Failed() {
-					t.Logf("GOMQ_SEED=%d", seed)
-				}
 			})
 		}
 	}
