@@ -24,8 +24,15 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// printable is s, quoted where it holds what would tear a line of a log.
+// maxShown is how many bytes of a key or a value a problem shows.
+const maxShown = 200
+
+// printable is s, quoted where it holds what would tear a line of a log, and cut
+// where it is too long for one.
 func printable(s string) string {
+	if len(s) > maxShown {
+		return fmt.Sprintf("%s... (%d bytes)", printable(strings.ToValidUTF8(s[:maxShown], "")), len(s))
+	}
 	for _, r := range s {
 		if !unicode.IsPrint(r) {
 			return strconv.Quote(s)

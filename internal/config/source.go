@@ -121,19 +121,19 @@ func decodeLine(s string) (key, value string, err error) {
 		return "", "", errors.New("has a zero byte; is it a properties file?")
 	}
 	if s[0] == '=' || s[0] == ':' {
-		return "", "", fmt.Errorf("a value without a key: %q", s)
+		return "", "", fmt.Errorf("a value without a key: %.200q", s)
 	}
 	l := properties.Loader{Encoding: properties.UTF8, DisableExpansion: true}
 	p, err := l.LoadBytes([]byte(joinSurrogates(latin1(s))))
 	if err != nil {
-		return "", "", fmt.Errorf("not a line of a properties file (%s): %q; a single backslash must be written twice", strings.TrimPrefix(err.Error(), "properties: "), s)
+		return "", "", fmt.Errorf("not a line of a properties file (%.200s): %.200q; a single backslash must be written twice", strings.TrimPrefix(err.Error(), "properties: "), s)
 	}
 	for _, k := range p.Keys() {
 		value, _ = p.Get(k)
 		key = k
 	}
 	if key == "" {
-		return "", "", fmt.Errorf("a value without a key: %q", s)
+		return "", "", fmt.Errorf("a value without a key: %.200q", s)
 	}
 	return key, value, nil
 }
