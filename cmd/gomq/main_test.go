@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"gomq/internal/broker"
 )
 
 // gomq runs the program with the arguments.
@@ -245,5 +247,17 @@ func TestMemory(t *testing.T) {
 	clear(files)
 	if got := memory(read); got != 0 {
 		t.Errorf("nothing to read: %d", got)
+	}
+}
+
+// What is not served is not advertised.
+func TestWelcome(t *testing.T) {
+	f := standaloneFlags{data: "/data", namesrv: 9876}
+	for _, metrics := range []bool{true, false} {
+		var b strings.Builder
+		f.welcome(&b, broker.Options{ListenPort: 10911, HTTPHost: "127.0.0.1", HTTPPort: 30911}, metrics)
+		if got := b.String(); strings.Contains(got, "http://127.0.0.1:30911/metrics") != metrics || !strings.Contains(got, "127.0.0.1:9876") || !strings.Contains(got, "--addr 127.0.0.1:10911") {
+			t.Errorf("metrics %v:\n%s", metrics, got)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -132,7 +133,7 @@ func (f *standaloneFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return p.withStop(err, ns)
 	}
-	f.welcome(c, o)
+	f.welcome(c.ErrOrStderr(), o, p.http != nil)
 	return p.end(p.serve(c.Context(), ns, b))
 }
 
@@ -144,14 +145,13 @@ func (p *process) withStop(err error, s ...server) error {
 }
 
 // welcome says where everything is and how to go on.
-func (f *standaloneFlags) welcome(c *cobra.Command, o broker.Options) {
-	w := c.ErrOrStderr()
+func (f *standaloneFlags) welcome(w io.Writer, o broker.Options, metrics bool) {
 	fmt.Fprintf(w, `
   nameserver   127.0.0.1:%d      what clients are configured with
   broker       127.0.0.1:%d
   data         %s
 `, f.namesrv, o.ListenPort, f.data)
-	if o.HTTPPort != 0 {
+	if metrics {
 		fmt.Fprintf(w, "  metrics      http://%s:%d/metrics\n", o.HTTPHost, o.HTTPPort)
 	}
 	fmt.Fprintf(w, `
