@@ -253,9 +253,11 @@ func TestMemory(t *testing.T) {
 // What is not served is not advertised.
 func TestWelcome(t *testing.T) {
 	f := standaloneFlags{data: "/data", namesrv: 9876}
+	var o broker.Options
+	o.ListenPort, o.HTTPHost, o.HTTPPort = 10911, "127.0.0.1", 30911
 	for _, metrics := range []bool{true, false} {
 		var b strings.Builder
-		f.welcome(&b, broker.Options{ListenPort: 10911, HTTPHost: "127.0.0.1", HTTPPort: 30911}, metrics)
+		f.welcome(&b, o, metrics)
 		if got := b.String(); strings.Contains(got, "http://127.0.0.1:30911/metrics") != metrics || !strings.Contains(got, "127.0.0.1:9876") || !strings.Contains(got, "--addr 127.0.0.1:10911") {
 			t.Errorf("metrics %v:\n%s", metrics, got)
 		}
