@@ -40,7 +40,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var p plan
-	rows := flag.String("rows", "send,sync,pull,sql,e2e,memory,start,replicate,catchup", "which rows: send sync pull sql e2e memory start replicate catchup java")
+	rows := flag.String("rows", "send,sync,pull,java,sql,e2e,memory,start,replicate,catchup", "which rows")
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds; the figures are medians")
 	flag.DurationVar(&p.dur, "dur", 3*time.Second, "measured time of a row in a round")
 	flag.IntVar(&p.touch, "touch", 6000, "MiB of memory touched before each row: in a virtual machine the first touch of memory costs more than the work")
