@@ -33,7 +33,7 @@ type parked struct {
 	answered bool
 	asked    int64 // the offset of the request; want.offset moves on behind what the filter skips
 	deadline time.Time
-	count    *pullCount // of its connection
+	count    *pullCount // of its connection; nil: it counts no more
 }
 
 // parking holds the pulls that wait. Whoever finds out that a message has come,
@@ -212,16 +212,25 @@ func (p *puller) finishRead(x *parked, r *reading, o *Options) {
 	if x.offset > x.asked && r.res.Status == store.OffsetOverflowOne {
 		r.res.Status = store.NoMatchedMessage // there were messages, and the consumer is to know how far it has come
 	}
+	x.leave()
 	p.answer(r, &x.want, x.to, o)
 	x.answered = true
-	x.count.leave()
+}
+
+// leave ends that it counts for its connection. It comes before the answer: whoever
+// has it and asks again finds room.
+func (x *parked) leave() {
+	if x.count != nil {
+		x.count.leave()
+		x.count = nil
+	}
 }
 
 // answer answers a parked pull without a read, unless it has been answered.
 func (x *parked) answer(r remoting.Response) {
 	if !x.answered {
 		x.answered = true
+		x.leave()
 		x.to.Answer(r)
-		x.count.leave()
 	}
 }

@@ -266,11 +266,12 @@ func TestLongPollLimit(t *testing.T) {
 	}
 	// They count no more: two may wait again.
 	h.QueueOffset = 1
-	waiting = []<-chan client.Pulled{r.longPull(a, h, 100*time.Millisecond), r.longPull(a, h, 100*time.Millisecond)}
+	waiting = []<-chan client.Pulled{r.longPull(a, h, time.Minute), r.longPull(a, h, time.Minute)}
 	r.eventually("two pulls are not parked again", func() bool { return r.b.pull.held.Len() == 2 })
+	r.send("T", 0, "y")
 	for _, w := range waiting {
-		if p := <-w; p.Code != protocol.PullNotFound {
-			t.Errorf("at the end of its time: %+v", p)
+		if p := <-w; p.Code != protocol.Success {
+			t.Errorf("pulled %+v", p)
 		}
 	}
 }
