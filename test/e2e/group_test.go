@@ -22,8 +22,8 @@ type share struct {
 	got map[string]map[int]int
 }
 
-func (s *share) handler(run *checker.Run, group, name string) goclient.Handler {
-	record := collect(run, group)
+// count counts for the consumer name and hands on.
+func (s *share) count(name string, then goclient.Handler) goclient.Handler {
 	return func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		s.mu.Lock()
 		if s.got[name] == nil {
@@ -33,7 +33,7 @@ func (s *share) handler(run *checker.Run, group, name string) goclient.Handler {
 			s.got[name][m.Queue.QueueId]++
 		}
 		s.mu.Unlock()
-		return record(ctx, msgs...)
+		return then(ctx, msgs...)
 	}
 }
 
@@ -82,9 +82,9 @@ func rebalance(t *testing.T, w *world) {
 	}
 	selector := producer.WithQueueSelector(producer.NewManualQueueSelector())
 	p = goclient.Producer(t, w.ns.Addr(), "pg-balance-manual", selector)
-	goclient.Push(t, w.ns.Addr(), group, topic, "*", s.handler(run, group, "one"))
+	goclient.Push(t, w.ns.Addr(), group, topic, "*", s.count("one", collect(run, group)))
 	round(1)
-	stop := goclient.Push(t, w.ns.Addr(), group, topic, "*", s.handler(run, group, "two"))
+	stop := goclient.Push(t, w.ns.Addr(), group, topic, "*", s.count("two", collect(run, group)))
 	round(2)
 	stop()
 	round(1)
@@ -145,22 +145,9 @@ func circle(t *testing.T, w *world) {
 	topic := w.topic(t, "Circle")
 	s := &share{got: map[string]map[int]int{}}
 	all, every := &bag{}, &bag{}
-	counted := func(name string) goclient.Handler {
-		return func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
-			s.mu.Lock()
-			if s.got[name] == nil {
-				s.got[name] = map[int]int{}
-			}
-			for _, m := range msgs {
-				s.got[name][m.Queue.QueueId]++
-			}
-			s.mu.Unlock()
-			return all.take(ctx, msgs...)
-		}
-	}
 	goclient.Push(t, w.ns.Addr(), "g-circle-all", topic, "*", every.take, consumer.WithConsumerModel(consumer.BroadCasting))
 	for _, name := range []string{"one", "two"} {
-		goclient.Push(t, w.ns.Addr(), "g-circle", topic, "*", counted(name), consumer.WithStrategy(consumer.AllocateByAveragelyCircle))
+		goclient.Push(t, w.ns.Addr(), "g-circle", topic, "*", s.count(name, all.take), consumer.WithStrategy(consumer.AllocateByAveragelyCircle))
 	}
 	c, sent := w.dial(t), 0
 	harness.Eventually(t, 60*time.Second, "every other queue for each", func() bool {

@@ -79,6 +79,17 @@ func Producer(t testing.TB, namesrv, group string, opts ...producer.Option) rock
 // Handler is what a push consumer calls for its messages.
 type Handler = func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error)
 
+// inGroup are the options of a consumer that begins at the first message; opts
+// outrank them.
+func inGroup(t testing.TB, namesrv, group string, opts []consumer.Option) []consumer.Option {
+	return append([]consumer.Option{
+		consumer.WithNsResolver(primitive.NewPassthroughResolver(Servers(namesrv))),
+		consumer.WithGroupName(group),
+		consumer.WithInstance(instance(t)),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+	}, opts...)
+}
+
 // Push starts a push consumer that begins at the first message. The returned
 // function shuts it down; so does the end of the test.
 func Push(t testing.TB, namesrv, group, topic, tags string, handle Handler, opts ...consumer.Option) (stop func()) {
@@ -89,13 +100,7 @@ func Push(t testing.TB, namesrv, group, topic, tags string, handle Handler, opts
 // PushBy is Push with any kind of expression.
 func PushBy(t testing.TB, namesrv, group, topic string, by consumer.MessageSelector, handle Handler, opts ...consumer.Option) (stop func()) {
 	t.Helper()
-	all := append([]consumer.Option{
-		consumer.WithNsResolver(primitive.NewPassthroughResolver(Servers(namesrv))),
-		consumer.WithGroupName(group),
-		consumer.WithInstance(instance(t)),
-		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
-	}, opts...)
-	c, err := rocketmq.NewPushConsumer(all...)
+	c, err := rocketmq.NewPushConsumer(inGroup(t, namesrv, group, opts)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +124,7 @@ func Pull(t testing.TB, namesrv, group, topic string, opts ...consumer.Option) r
 // PullBy is Pull with an expression.
 func PullBy(t testing.TB, namesrv, group, topic string, by consumer.MessageSelector, opts ...consumer.Option) rocketmq.PullConsumer {
 	t.Helper()
-	all := append([]consumer.Option{
-		consumer.WithNsResolver(primitive.NewPassthroughResolver(Servers(namesrv))),
-		consumer.WithGroupName(group),
-		consumer.WithInstance(instance(t)),
-		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
-	}, opts...)
-	c, err := rocketmq.NewPullConsumer(all...)
+	c, err := rocketmq.NewPullConsumer(inGroup(t, namesrv, group, opts)...)
 	if err != nil {
 		t.Fatal(err)
 	}

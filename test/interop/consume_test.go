@@ -154,11 +154,7 @@ func broadcast(t *testing.T, e *env) {
 	topic, group := e.topic(t, "broadcast"), e.fresh("g")
 	a := e.push(t, topic, group, "broadcast", true)
 	b := e.push(t, topic, group, "broadcast", true)
-	e.owns(t, topic, arrival, map[string]int{a: 4})
-	e.owns(t, topic, arrival, map[string]int{b: 4})
-	e.send(t, "name", e.producer, "topic", topic, "body", "b{i}", "count", 20)
-	same(t, "first", bodies(e.await(t, 20, arrival, a)), numbered("b", 20))
-	same(t, "second", bodies(e.await(t, 20, arrival, b)), numbered("b", 20))
+	toEach(t, e.driver, e.producer, topic, a, b)
 
 	// Its offsets are its own, in a file of the client: it goes on where it was.
 	do[none](t, e.driver, "stop", "name", a)
@@ -167,6 +163,19 @@ func broadcast(t *testing.T, e *env) {
 	want := append(numbered("b", 20), numbered("later", 20)...)
 	slices.Sort(want)
 	same(t, "after a break", bodies(e.await(t, 40, arrival, a)), want)
+}
+
+// toEach sends 20 messages, and each of the consumers, which hold every queue, gets
+// all of them.
+func toEach(t *testing.T, d *driver, producer, topic string, consumers ...string) {
+	t.Helper()
+	for _, c := range consumers {
+		owns(t, d, topic, arrival, map[string]int{c: 4})
+	}
+	d.send(t, "name", producer, "topic", topic, "body", "b{i}", "count", 20)
+	for _, c := range consumers {
+		same(t, c, bodies(d.await(t, 20, arrival, c)), numbered("b", 20))
+	}
 }
 
 // continued: a group's offsets are kept by the broker, so that the next consumer

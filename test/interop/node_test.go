@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -207,32 +206,7 @@ func nodeCompressed(t *testing.T, e *nodeEnv) {
 
 func nodeUnicode(t *testing.T, e *nodeEnv) {
 	topic := e.topic(t, "unicode")
-	c := e.push(t, topic, e.fresh("g"), "expression", "标签-ü || plain")
-	odd := map[string]string{
-		"名字":      "值 mit Leerzeichen",
-		"quotes":  `"a" 'b' \ / { } [ ] : , =`,
-		"newline": "line1\nline2\ttab",
-		"emoji":   "😀👍🏽",
-		"empty":   "",
-	}
-	args := []any{"name", e.producer, "topic", topic, "tag", "标签-ü", "keys", "ключ é😀", "body", "тело 😀", "flag", 7}
-	for k, v := range odd {
-		args = append(args, "prop."+k, v)
-	}
-	e.send(t, args...)
-	e.send(t, "name", e.producer, "topic", topic, "tag", "标签-x", "body", "other tag")
-	e.send(t, "name", e.producer, "topic", topic, "tag", "plain", "body", "\x00\x01\x7f")
-	all := e.await(t, 2, arrival, c)
-	slices.SortFunc(all, func(a, b message) int { return strings.Compare(a.Tags, b.Tags) })
-	same(t, "plain body", all[0].Body, []byte("\x00\x01\x7f"))
-	m := all[1]
-	same(t, "tags", m.Tags, "标签-ü")
-	same(t, "keys", m.Keys, "ключ é😀")
-	same(t, "body", string(m.Body), "тело 😀")
-	same(t, "flag", m.Flag, 7)
-	for k, v := range odd {
-		same(t, "property "+k, m.Properties[k], v)
-	}
+	foreign(t, e.driver, e.producer, topic, e.push(t, topic, e.fresh("g"), "expression", foreignTags), "ключ é😀", 7, nil)
 }
 
 func nodeTags(t *testing.T, e *nodeEnv) {
@@ -270,11 +244,7 @@ func nodeBroadcast(t *testing.T, e *nodeEnv) {
 	topic, group := e.topic(t, "broadcast"), e.fresh("g")
 	a := e.push(t, topic, group, "broadcast", true)
 	b := e.push(t, topic, group, "broadcast", true)
-	e.owns(t, topic, arrival, map[string]int{a: 4})
-	e.owns(t, topic, arrival, map[string]int{b: 4})
-	e.send(t, "name", e.producer, "topic", topic, "body", "b{i}", "count", 20)
-	same(t, "first", bodies(e.await(t, 20, arrival, a)), numbered("b", 20))
-	same(t, "second", bodies(e.await(t, 20, arrival, b)), numbered("b", 20))
+	toEach(t, e.driver, e.producer, topic, a, b)
 }
 
 func nodeContinued(t *testing.T, e *nodeEnv) {
