@@ -1,10 +1,6 @@
 package filter
 
-import (
-	"bytes"
-
-	"gomq/internal/message"
-)
+import "gomq/internal/message"
 
 // Limits of an SQL92 expression; the original has none.
 const (
@@ -81,17 +77,12 @@ func (s *SQL) judgeIn(props []byte, slots [][]byte) verdict {
 // find puts the values of the named properties into slots, in one pass: of one
 // that comes twice the last, as message.Prop does.
 func (s *SQL) find(props []byte, slots [][]byte) {
-	const nameEnd, propEnd = 1, 2
 	for len(props) > 0 {
-		item := props
-		if i := bytes.IndexByte(props, propEnd); i >= 0 {
-			item, props = props[:i], props[i+1:]
-		} else {
-			props = nil
-		}
+		var item []byte
+		item, props = message.NextProp(props)
 		for k, name := range s.names {
-			if n := len(name); len(item) > n+1 && item[n] == nameEnd && string(item[:n]) == name {
-				slots[k] = item[n+1:]
+			if v, ok := message.ValueOf(item, name); ok {
+				slots[k] = v
 				break
 			}
 		}

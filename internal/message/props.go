@@ -33,18 +33,30 @@ const (
 	propEnd = 2 // between properties
 )
 
+// NextProp cuts the first item, name 0x01 value, off the text of properties.
+func NextProp(props []byte) (item, rest []byte) {
+	if i := bytes.IndexByte(props, propEnd); i >= 0 {
+		return props[:i], props[i+1:]
+	}
+	return props, nil
+}
+
+// ValueOf is the value of an item that has this name and a value.
+func ValueOf(item []byte, name string) (value []byte, ok bool) {
+	if n := len(name); len(item) > n+1 && item[n] == nameEnd && string(item[:n]) == name {
+		return item[n+1:], true
+	}
+	return nil, false
+}
+
 // EachProp calls fn for each property of the text name 0x01 value 0x02 ...
 // until fn returns false. Items without a name or without a value are skipped,
 // as the original's readers do; later 0x01 belong to the value (store.md
 // section 3). The slices are borrowed.
 func EachProp(props []byte, fn func(name, value []byte) bool) {
 	for len(props) > 0 {
-		item := props
-		if i := bytes.IndexByte(props, propEnd); i >= 0 {
-			item, props = props[:i], props[i+1:]
-		} else {
-			props = nil
-		}
+		var item []byte
+		item, props = NextProp(props)
 		i := bytes.IndexByte(item, nameEnd)
 		if i <= 0 || i == len(item)-1 {
 			continue
@@ -59,14 +71,10 @@ func EachProp(props []byte, fn func(name, value []byte) bool) {
 // not allocate.
 func Prop(props []byte, name string) (value []byte, ok bool) {
 	for len(props) > len(name)+1 {
-		item := props
-		if i := bytes.IndexByte(props, propEnd); i >= 0 {
-			item, props = props[:i], props[i+1:]
-		} else {
-			props = nil
-		}
-		if n := len(name); len(item) > n+1 && item[n] == nameEnd && string(item[:n]) == name {
-			value, ok = item[n+1:], true
+		var item []byte
+		item, props = NextProp(props)
+		if v, mine := ValueOf(item, name); mine {
+			value, ok = v, true
 		}
 	}
 	return value, ok
@@ -91,12 +99,8 @@ type Noted struct{ Tags, Keys, UniqKey []byte }
 // not allocate.
 func Note(props []byte) (n Noted) {
 	for len(props) > 0 {
-		item := props
-		if i := bytes.IndexByte(props, propEnd); i >= 0 {
-			item, props = props[:i], props[i+1:]
-		} else {
-			props = nil
-		}
+		var item []byte
+		item, props = NextProp(props)
 		if len(item) < 6 {
 			continue
 		}

@@ -35,12 +35,8 @@ func (s *PropSet) Parse(text []byte) {
 	s.items, s.buckets, s.num = s.items[:0], leastBuckets, s.num[:0]
 	var index map[string]int // when there are too many to look at each
 	for len(text) > 0 {
-		item := text
-		if i := bytes.IndexByte(text, propEnd); i >= 0 {
-			item, text = text[:i], text[i+1:]
-		} else {
-			text = nil
-		}
+		var item []byte
+		item, text = NextProp(text)
 		i := bytes.IndexByte(item, nameEnd)
 		if i <= 0 || i == len(item)-1 {
 			continue
