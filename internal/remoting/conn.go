@@ -142,6 +142,7 @@ func (c *Conn) readLoop(ctx context.Context) error {
 	c.Close(err)
 	c.in.drop(c.hub)
 	c.putScratch()
+	c.hub.tell(c)
 	c.hub.forget(c)
 	if c.handler != nil {
 		c.guard("closed", func() { c.handler.Closed(c) })

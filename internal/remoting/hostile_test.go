@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"gomq/internal/protocol"
 )
 
@@ -280,6 +283,33 @@ func TestInboundMemory(t *testing.T) {
 	if used := h.inbound.used.Load(); used != 0 {
 		t.Errorf("%d bytes are charged to nobody", used)
 	}
+}
+
+// Why a stranger's connection was closed is in the log, and not as often as the
+// stranger likes.
+func TestBrokenRulesAreTold(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	s := serve(t, Options{Log: zap.New(core)}, echo)
+	w := dialWire(t, s.Addr())
+	w.send(ping(1))
+	w.answer()
+	w.Close()
+	began := time.Now()
+	for range 100 {
+		w := dialWire(t, s.Addr())
+		w.send([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		w.closed()
+	}
+	eventually(t, "the server has forgotten all", func() bool { return s.Conns() == 0 })
+	if n, took := logs.Len(), time.Since(began); n == 0 || n > 1+int(took/time.Second) {
+		t.Errorf("%d lines for a hundred connections in %v", n, took)
+	}
+	for _, e := range logs.All() {
+		if f := e.ContextMap(); e.Message != "a peer broke a rule of the protocol" || f["peer"] == "" || !strings.Contains(fmt.Sprint(f["error"]), "malformed frame") {
+			t.Errorf("%s %v", e.Message, f)
+		}
+	}
+	alive(t, s)
 }
 
 func TestConnectionLimits(t *testing.T) {

@@ -2,10 +2,14 @@ package remoting
 
 import (
 	"context"
+	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"gomq/internal/task"
 )
@@ -29,6 +33,7 @@ type hub struct {
 	perIP map[ipKey]int
 	empty chan struct{} // closed when stopping and no connection is left
 	once  bool          // the hub of one dialled connection: ends with it
+	told  time.Time     // when it was last said why a peer's connection was closed
 }
 
 // newHub makes a hub. When ctx ends everything is closed; ended (may be nil) is
@@ -100,6 +105,29 @@ func (h *hub) adopt(nc, rw net.Conn, handler Handler, port *portStat) *Conn {
 	h.mu.Unlock()
 	h.group.Go("remoting reader", c.readLoop)
 	return c
+}
+
+// broken are the ends of a connection that its peer has brought about.
+var broken = []error{ErrFrame, ErrFrameTimeout, ErrWriteTimeout, ErrOutbound}
+
+// tell says why a peer's connection was closed when the peer broke a rule, at most
+// once a second: strangers decide how often it happens. gomq_refusals_total counts
+// them all.
+func (h *hub) tell(c *Conn) {
+	err := c.Err()
+	if c.port == nil || !slices.ContainsFunc(broken, func(e error) bool { return errors.Is(err, e) }) {
+		return
+	}
+	now := time.Now()
+	h.mu.Lock()
+	silent := now.Sub(h.told) < time.Second
+	if !silent {
+		h.told = now
+	}
+	h.mu.Unlock()
+	if !silent {
+		h.o.Log.Warn("a peer broke a rule of the protocol", zap.Stringer("peer", c.remote), zap.Stringer("to", c.local), zap.Error(err))
+	}
 }
 
 // forget takes a connection whose reader has ended off the list.
