@@ -51,6 +51,22 @@ func (a *asked) next(t testing.TB) *protocol.Command {
 	}
 }
 
+// leaves breaks the connection of a client that is being asked, and returns what
+// whoever had it asked is told.
+func leaves(t *testing.T, c *client.Client, told <-chan *protocol.Command) *protocol.Command {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = c.Stop(ctx)
+	select {
+	case resp := <-told:
+		return resp
+	case <-time.After(10 * time.Second):
+		t.Fatal("a client that went is waited for")
+		return nil
+	}
+}
+
 // consumer connects a client that answers with a, as id of group, in a language
 // and of a version.
 func (r *rig) consumer(a *asked, id, group string, language protocol.Language, version int32, topics ...string) *client.Client {
@@ -155,16 +171,8 @@ func TestRelayRefusals(t *testing.T) {
 	for range 3 {
 		a.next(t)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_ = gone.Stop(ctx)
-	select {
-	case resp := <-done:
-		if resp.Code != protocol.SystemError || !strings.Contains(resp.Remark, "invoke consumer <CG> <slow> Exception: ") {
-			t.Errorf("a client that went: %d %q", resp.Code, resp.Remark)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("a client that went is waited for")
+	if resp := leaves(t, gone, done); resp.Code != protocol.SystemError || !strings.Contains(resp.Remark, "invoke consumer <CG> <slow> Exception: ") {
+		t.Errorf("a client that went: %d %q", resp.Code, resp.Remark)
 	}
 	if n := r.b.clients.notify.asked.Load(); n != 0 {
 		t.Errorf("%d questions still wait", n)

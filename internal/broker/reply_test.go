@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"maps"
 	"net"
 	"strings"
@@ -148,16 +147,8 @@ func TestReplyFailures(t *testing.T) {
 	if n := r.b.reply.bytes.Load(); n == 0 {
 		t.Error("a reply that waits is not counted")
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_ = leaving.Stop(ctx)
-	select {
-	case resp := <-done:
-		if resp.Code != protocol.SystemError || !strings.HasPrefix(resp.Remark, "push reply message to slowfail. (") {
-			t.Errorf("to one that went: %d %q", resp.Code, resp.Remark)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("a requester that went is waited for")
+	if resp := leaves(t, leaving, done); resp.Code != protocol.SystemError || !strings.HasPrefix(resp.Remark, "push reply message to slowfail. (") {
+		t.Errorf("to one that went: %d %q", resp.Code, resp.Remark)
 	}
 	if n := r.b.reply.bytes.Load(); n != 0 {
 		t.Errorf("%d bytes of replies still wait", n)

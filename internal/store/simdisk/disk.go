@@ -329,16 +329,25 @@ func (s *Sim) Rename(from, to string) error {
 	return nil
 }
 
+// doomed finds what is to be removed; dir is nil when it is not there. Held: mu.
+func (s *Sim) doomed(name string) (dir *inode, base string, err error) {
+	if err := s.enter(OpRemove, name); err != nil {
+		return nil, "", pathError(OpRemove, name, err)
+	}
+	dir, base = s.parent(name)
+	if dir == nil || dir.kids[base] == nil {
+		return nil, "", nil
+	}
+	return dir, base, nil
+}
+
 // Remove removes a file or an empty directory; one that is not there is no error.
 func (s *Sim) Remove(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.enter(OpRemove, name); err != nil {
-		return pathError(OpRemove, name, err)
-	}
-	dir, base := s.parent(name)
-	if dir == nil || dir.kids[base] == nil {
-		return nil
+	dir, base, err := s.doomed(name)
+	if dir == nil || err != nil {
+		return err
 	}
 	n := dir.kids[base]
 	if len(n.kids) > 0 {
@@ -354,12 +363,9 @@ func (s *Sim) Remove(name string) error {
 func (s *Sim) RemoveAll(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.enter(OpRemove, name); err != nil {
-		return pathError(OpRemove, name, err)
-	}
-	dir, base := s.parent(name)
-	if dir == nil || dir.kids[base] == nil {
-		return nil
+	dir, base, err := s.doomed(name)
+	if dir == nil || err != nil {
+		return err
 	}
 	s.removeTree(dir, base)
 	return nil
