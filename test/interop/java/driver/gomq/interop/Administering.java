@@ -43,10 +43,7 @@ final class Administering {
     private Map<String, Object> start(Args a) throws Exception {
         String name = a.need("name");
         DefaultMQAdminExt admin = new DefaultMQAdminExt(a.number("timeout", 10_000));
-        admin.setNamesrvAddr(a.get("namesrv", driver.namesrv));
-        admin.setInstanceName(name);
-        admin.setVipChannelEnabled(a.flag("vip"));
-        admin.setPollNameServerInterval(a.number("poll", 1000));
+        driver.place(admin, name, a);
         admin.start();
         admins.put(name, admin);
         driver.started(name, () -> {

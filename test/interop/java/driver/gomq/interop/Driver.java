@@ -10,6 +10,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.common.MQVersion;
@@ -135,6 +136,14 @@ public final class Driver {
         synchronized (out) {
             out.println(text);
         }
+    }
+
+    /** A client's name and where it finds its servers; no VIP channel unless vip=true, and routes that are looked at often. */
+    void place(ClientConfig c, String name, Args a) {
+        c.setNamesrvAddr(a.get("namesrv", namesrv));
+        c.setInstanceName(name);
+        c.setVipChannelEnabled(a.flag("vip"));
+        c.setPollNameServerInterval(a.number("poll", 1000));
     }
 
     void started(String name, Runnable stop) {

@@ -36,10 +36,7 @@ final class LitePulling {
     private Map<String, Object> start(Args a) throws Exception {
         String name = a.need("name");
         DefaultLitePullConsumer c = new DefaultLitePullConsumer(a.get("group", name));
-        c.setNamesrvAddr(a.get("namesrv", driver.namesrv));
-        c.setInstanceName(name);
-        c.setVipChannelEnabled(false);
-        c.setPollNameServerInterval(a.number("poll", 1000));
+        driver.place(c, name, a);
         c.setHeartbeatBrokerInterval(a.number("heartbeat", 2000));
         c.setAutoCommit(a.flag("autoCommit"));
         c.setConsumeFromWhere(ConsumeFromWhere.valueOf(a.get("from", "CONSUME_FROM_FIRST_OFFSET")));

@@ -43,11 +43,8 @@ final class Producing {
         if (a.has("namespace")) {
             p.setNamespace(a.need("namespace"));
         }
-        p.setNamesrvAddr(a.get("namesrv", driver.namesrv));
-        p.setInstanceName(name);
-        p.setVipChannelEnabled(a.flag("vip"));
+        driver.place(p, name, a);
         p.setSendMsgTimeout(a.number("timeout", 10_000));
-        p.setPollNameServerInterval(a.number("poll", 1000));
         p.setRetryTimesWhenSendFailed(a.number("retries", 2));
         p.start();
         producers.put(name, p);

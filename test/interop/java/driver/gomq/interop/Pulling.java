@@ -52,10 +52,7 @@ final class Pulling {
     private Map<String, Object> start(Args a) throws Exception {
         String name = a.need("name");
         DefaultMQPullConsumer c = new DefaultMQPullConsumer(a.get("group", name));
-        c.setNamesrvAddr(a.get("namesrv", driver.namesrv));
-        c.setInstanceName(name);
-        c.setVipChannelEnabled(false);
-        c.setPollNameServerInterval(a.number("poll", 1000));
+        driver.place(c, name, a);
         c.setHeartbeatBrokerInterval(a.number("heartbeat", 2000));
         c.start();
         consumers.put(name, c);

@@ -43,10 +43,7 @@ final class Pushing {
         if (a.has("namespace")) {
             c.setNamespace(a.need("namespace"));
         }
-        c.setNamesrvAddr(a.get("namesrv", driver.namesrv));
-        c.setInstanceName(name);
-        c.setVipChannelEnabled(false);
-        c.setPollNameServerInterval(a.number("poll", 1000));
+        driver.place(c, name, a);
         c.setHeartbeatBrokerInterval(a.number("heartbeat", 2000));
         c.setConsumeThreadMin(2);
         c.setConsumeThreadMax(2);

@@ -28,7 +28,7 @@ final class Requesting {
         this.driver = driver;
         driver.verbs.put("replier", this::replier);
         driver.verbs.put("requester", a -> {
-            DefaultMQProducer p = producer(a.need("name"));
+            DefaultMQProducer p = producer(a.need("name"), a);
             requesters.put(a.need("name"), p);
             driver.started(a.need("name"), p::shutdown);
             return Json.of();
@@ -60,13 +60,10 @@ final class Requesting {
         return reply.get(ttl + 10_000, TimeUnit.MILLISECONDS);
     }
 
-    private DefaultMQProducer producer(String name) throws Exception {
+    private DefaultMQProducer producer(String name, Args a) throws Exception {
         DefaultMQProducer p = new DefaultMQProducer(name);
-        p.setNamesrvAddr(driver.namesrv);
-        p.setInstanceName(name);
-        p.setVipChannelEnabled(false);
+        driver.place(p, name, a);
         p.setSendMsgTimeout(10_000);
-        p.setPollNameServerInterval(1000);
         p.setHeartbeatBrokerInterval(1000);
         p.start();
         return p;
@@ -74,12 +71,9 @@ final class Requesting {
 
     private Map<String, Object> replier(Args a) throws Exception {
         String name = a.need("name");
-        DefaultMQProducer replies = producer(name + "_replies");
+        DefaultMQProducer replies = producer(name + "_replies", a);
         DefaultMQPushConsumer c = new DefaultMQPushConsumer(name);
-        c.setNamesrvAddr(driver.namesrv);
-        c.setInstanceName(name);
-        c.setVipChannelEnabled(false);
-        c.setPollNameServerInterval(1000);
+        driver.place(c, name, a);
         c.setHeartbeatBrokerInterval(1000);
         c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         c.subscribe(a.need("topic"), "*");

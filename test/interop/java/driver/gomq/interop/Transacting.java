@@ -32,11 +32,8 @@ final class Transacting {
     private Map<String, Object> start(Args a) throws Exception {
         String name = a.need("name");
         TransactionMQProducer p = new TransactionMQProducer(a.get("group", name));
-        p.setNamesrvAddr(a.get("namesrv", driver.namesrv));
-        p.setInstanceName(name);
-        p.setVipChannelEnabled(false);
+        driver.place(p, name, a);
         p.setSendMsgTimeout(10_000);
-        p.setPollNameServerInterval(1000);
         p.setHeartbeatBrokerInterval(500);
         p.setTransactionListener(new TransactionListener() {
             @Override
