@@ -54,6 +54,13 @@ func TestStoreVerify(t *testing.T) {
 	if out, err := run("verify", "-o", "json", "-c", conf); err != nil || !strings.Contains(out, `"Records": 3`) {
 		t.Errorf("%v\n%s", err, out)
 	}
+	empty := t.TempDir()
+	if out, err := run("verify", empty); err == nil || !strings.Contains(err.Error(), "there is no store in "+empty) {
+		t.Errorf("of nothing: %v\n%s", err, out)
+	}
+	if entries, err := os.ReadDir(empty); err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v %v", entries, err)
+	}
 	log := filepath.Join(dir, "commitlog", strings.Repeat("0", 20))
 	bytes, err := os.ReadFile(log)
 	if err != nil {

@@ -54,8 +54,8 @@ type Summary struct {
 // changes nothing: each record of the log with its checksum and place, that every
 // record has its entry in its queue and every entry its record, and that the index
 // has all keys and no others. Each problem is reported; the error says why the
-// rest could not be looked at: the store is in use, ctx has ended, or the disk
-// does not give what it holds. Memory is bounded: some hundred bytes a queue and
+// rest could not be looked at: there is no store or it is in use, ctx has ended, or
+// the disk does not give what it holds. Memory is bounded: some hundred bytes a queue and
 // four bytes a slot of an index file.
 //
 // Options are those of the store; the sizes of its files count. What the broker
@@ -64,6 +64,9 @@ func Verify(ctx context.Context, o Options, report func(Problem)) (Summary, erro
 	o, err := o.withDefaults()
 	if err != nil {
 		return Summary{}, err
+	}
+	if _, err := o.FS.Stat(o.CommitLogDir); err != nil { // before a lock file is made in somebody's directory
+		return Summary{}, fmt.Errorf("there is no store in %s: %w", o.Root, err)
 	}
 	l, err := o.FS.Lock(filepath.Join(o.Root, "lock"))
 	if err != nil {
