@@ -285,6 +285,22 @@ func TestInboundMemory(t *testing.T) {
 	}
 }
 
+// A connection that was closed counts once, however long its reader takes to end.
+func TestOverdueCountsOnce(t *testing.T) {
+	m, release := NewMetrics(nil), make(chan struct{})
+	o := Options{IdleTimeout: 20 * time.Millisecond, Sweep: 5 * time.Millisecond, Metrics: m}
+	s := serve(t, o, funcs{request: func(*Turn, *Call) { <-release }})
+	defer close(release)
+	dialWire(t, s.Addr()).send(ping(1))
+	idle := m.Refusal("idle")
+	eventually(t, "the connection is idle for too long", func() bool { return idle.Load() > 0 })
+	from := s.hub.now()
+	eventually(t, "it is looked at again", func() bool { return s.hub.now() > from+10*int64(o.Sweep) })
+	if n := idle.Load(); n != 1 {
+		t.Errorf("counted %d times", n)
+	}
+}
+
 // Why a stranger's connection was closed is in the log, and not as often as the
 // stranger likes.
 func TestBrokenRulesAreTold(t *testing.T) {

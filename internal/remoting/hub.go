@@ -192,6 +192,11 @@ func (h *hub) sweepLoop(ctx, stop context.Context, ended func()) {
 
 func (h *hub) sweep(now int64) {
 	for _, c := range h.all() {
+		select {
+		case <-c.done: // its reader has not ended yet; it counts once
+			continue
+		default:
+		}
 		if err, cause := c.overdue(now); err != nil {
 			h.refuse(cause)
 			c.Close(err)
