@@ -51,7 +51,7 @@ func (e *RefusedError) Error() string {
 	case e.Cause == CauseDiskFull && e.Limit > 0:
 		return fmt.Sprintf("the store takes no messages: disk full, %s uses %d of %d bytes it may; delete files or shorten fileReservedTime", e.Path, e.Used, e.Limit)
 	case e.Cause == CauseDiskFull:
-		return fmt.Sprintf("the store takes no messages: no space for the next file in %s: %v; free some, it goes on by itself", e.Path, e.Err)
+		return fmt.Sprintf("the store takes no messages: the next file in %s cannot be made: %v; it goes on by itself once it can", e.Path, e.Err)
 	case e.Err != nil:
 		return fmt.Sprintf("the store takes no messages: %s: %v", e.Cause, e.Err)
 	}
