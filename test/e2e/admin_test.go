@@ -27,7 +27,7 @@ func autoCreate(t *testing.T, w *world) {
 	if len(route.QueueDatas) != 1 || route.QueueDatas[0].WriteQueueNums != 4 || route.QueueDatas[0].ReadQueueNums != 4 || route.QueueDatas[0].Perm != 6 {
 		t.Fatalf("%+v", route)
 	}
-	goclient.Push(t, w.ns.Addr(), group, topic, "*", collect(run, group))
+	goclient.Push(t, w.ns.Addr(), group, topic, "*", goclient.Collect(run, group))
 	harness.Eventually(t, 30*time.Second, "20 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 20 })
 	g, err := goclient.Admin(t, w.ns.Addr()).GetAllSubscriptionGroup(background(t), w.broker.Addr(), 3*time.Second)
 	if err != nil {

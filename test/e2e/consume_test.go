@@ -60,7 +60,7 @@ func TestConsumeFrom(t *testing.T) {
 func pushConsumer(t *testing.T, w *world) {
 	topic := w.topic(t, "Push")
 	run := fill(t, w, topic, 60)
-	stop := goclient.Push(t, w.ns.Addr(), "g-push", topic, "*", collect(run, "g-push"))
+	stop := goclient.Push(t, w.ns.Addr(), "g-push", topic, "*", goclient.Collect(run, "g-push"))
 	harness.Eventually(t, 30*time.Second, "60 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 60 })
 	fillMore(t, w, run, topic, 60, 200) // these come by long polls
 	harness.Eventually(t, 30*time.Second, "200 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 200 })

@@ -68,7 +68,7 @@ func TestOffsetsComeBack(t *testing.T) {
 		}
 	}
 	send(100)
-	if _, err := dial(t, master.Addr()).Do(raw.CreateGroup, nil, []byte(`{"groupName":"g-back","consumeEnable":true,"retryMaxTimes":16,"retryQueueNums":1}`)); err != nil {
+	if err := dial(t, master.Addr()).NewGroup("g-back"); err != nil {
 		t.Fatal(err)
 	}
 	commit(master, 10)
@@ -140,9 +140,8 @@ func TestTwoMastersOfOneName(t *testing.T) {
 	masters[1].WaitLine("a second one at .* is refused", 30*time.Second)
 	ns[0].WaitLine("registration refused", 30*time.Second)
 	for i := range masters {
-		r := waitRoute(t, ns[i].Addr(), "Split")
-		if len(r.BrokerDatas) != 1 || r.BrokerDatas[0].BrokerAddrs["0"] != masters[i].Addr() {
-			t.Errorf("nameserver %d routes to %+v, want %s", i, r.BrokerDatas, masters[i].Addr())
+		if who, err := raw.Named(ns[i].Addr(), "Split"); err != nil || len(who) != 1 || who["broker-a 0"] != masters[i].Addr() {
+			t.Errorf("nameserver %d names %v, %v, want %s", i, who, err, masters[i].Addr())
 		}
 		recs, err := dial(t, masters[i].Addr()).Sweep("Split", 0)
 		if err != nil || len(recs) != 20+i {
@@ -157,8 +156,8 @@ func TestTwoMastersOfOneName(t *testing.T) {
 	// The first one goes: the second takes its place.
 	masters[0].Kill()
 	harness.Eventually(t, 30*time.Second, "the route goes over", func() bool {
-		r, err := dial(t, ns[0].Addr()).Route("Split")
-		return err == nil && len(r.BrokerDatas) == 1 && r.BrokerDatas[0].BrokerAddrs["0"] == masters[1].Addr()
+		who, err := raw.Named(ns[0].Addr(), "Split")
+		return err == nil && len(who) == 1 && who["broker-a 0"] == masters[1].Addr()
 	})
 }
 
@@ -178,24 +177,12 @@ func TestNameserverFlaps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	known := func() (names []string) {
-		c, err := raw.Dial(ns.Addr())
-		if err != nil {
-			return nil
-		}
-		defer c.Close()
-		c.Limit = 2 * time.Second
-		r, err := c.Route("Flap")
-		if err != nil {
-			return nil
-		}
-		for _, d := range r.BrokerDatas {
-			names = append(names, d.BrokerName)
-		}
-		return names
+	known := func() bool {
+		who, err := raw.Named(ns.Addr(), "Flap")
+		return err == nil && len(who) == 2
 	}
-	if got := known(); len(got) != 2 {
-		t.Fatalf("the route has %v", got)
+	if !known() {
+		t.Fatal("the route does not have both brokers")
 	}
 	stop := func(s *harness.Server, span time.Duration) {
 		s.Freeze()
@@ -203,19 +190,22 @@ func TestNameserverFlaps(t *testing.T) {
 		s.Signal(syscall.SIGCONT)
 	}
 	stop(ns, 14*time.Second)
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if got := known(); len(got) != 2 {
-			t.Fatalf("a nameserver that stood still lost brokers: %v", got)
+	kept := harness.Watch(t, "after a nameserver stood still", func() error {
+		if who, err := raw.Named(ns.Addr(), "Flap"); err != nil || len(who) != 2 {
+			return fmt.Errorf("it names %v, %v", who, err)
 		}
-	}
+		return nil
+	})
+	time.Sleep(4 * time.Second) // it looks for silent brokers every second
+	kept()
 	stop(a, 14*time.Second)
 	ns.WaitLine("broker expired", 10*time.Second)
-	harness.Eventually(t, 20*time.Second, "the broker is back", func() bool { return len(known()) == 2 })
+	harness.Eventually(t, 20*time.Second, "the broker is back", known)
 	for range 4 {
 		ns.Kill()
 		ns.Start()
 	}
-	harness.Eventually(t, 35*time.Second, "the nameserver knows everything", func() bool { return len(known()) == 2 })
+	harness.Eventually(t, 35*time.Second, "the nameserver knows everything", known)
 	ns.Kill()
 	if _, err := dial(t, a.Addr()).Send("pg", "Flap", 0, "", []byte("x")); err != nil {
 		t.Errorf("without a nameserver: %v", err)
@@ -250,7 +240,7 @@ func TestSlaveReads(t *testing.T) {
 		return n
 	}
 	before := out(slave)
-	goclient.Push(t, ns.Addr(), "g-from-slave", topic, "*", collect(run, "g-from-slave"), consumer.WithPullBatchSize(8))
+	goclient.Push(t, ns.Addr(), "g-from-slave", topic, "*", goclient.Collect(run, "g-from-slave"), consumer.WithPullBatchSize(8))
 	harness.Eventually(t, 60*time.Second, "400 messages delivered", func() bool { return run.Count(checker.OpPoll) >= 400 })
 	if n := out(slave) - before; n < 200 {
 		t.Errorf("the slave served %v of 400 messages, the master %v", n, out(master))

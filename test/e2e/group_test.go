@@ -82,9 +82,9 @@ func rebalance(t *testing.T, w *world) {
 	}
 	selector := producer.WithQueueSelector(producer.NewManualQueueSelector())
 	p = goclient.Producer(t, w.ns.Addr(), "pg-balance-manual", selector)
-	goclient.Push(t, w.ns.Addr(), group, topic, "*", s.count("one", collect(run, group)))
+	goclient.Push(t, w.ns.Addr(), group, topic, "*", s.count("one", goclient.Collect(run, group)))
 	round(1)
-	stop := goclient.Push(t, w.ns.Addr(), group, topic, "*", s.count("two", collect(run, group)))
+	stop := goclient.Push(t, w.ns.Addr(), group, topic, "*", s.count("two", goclient.Collect(run, group)))
 	round(2)
 	stop()
 	round(1)
@@ -99,7 +99,7 @@ func broadcast(t *testing.T, w *world) {
 	run := fill(t, w, topic, 30)
 	both := []string{"one", "two"}
 	for _, name := range both {
-		goclient.Push(t, w.ns.Addr(), "g-broadcast", topic, "*", collect(run, name), consumer.WithConsumerModel(consumer.BroadCasting))
+		goclient.Push(t, w.ns.Addr(), "g-broadcast", topic, "*", goclient.Collect(run, name), consumer.WithConsumerModel(consumer.BroadCasting))
 	}
 	fillMore(t, w, run, topic, 30, 60)
 	harness.Eventually(t, 30*time.Second, "60 messages delivered to both", func() bool { return run.Count(checker.OpPoll) >= 120 })
@@ -117,7 +117,7 @@ func broadcast(t *testing.T, w *world) {
 func orderly(t *testing.T, w *world) {
 	topic := w.topic(t, "Orderly")
 	run := fill(t, w, topic, 80)
-	record := collect(run, "g-orderly")
+	record := goclient.Collect(run, "g-orderly")
 	var mu sync.Mutex
 	next := map[int]int64{}
 	goclient.Push(t, w.ns.Addr(), "g-orderly", topic, "*", func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {

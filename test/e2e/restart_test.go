@@ -90,7 +90,7 @@ func restartWhileSending(t *testing.T, flush, how string, bounce func(*harness.S
 	w := &world{ns, broker}
 	topic := w.topic(t, "Restart")
 	run, rng := checker.NewRun(harness.Rand(t)), harness.Rand(t)
-	goclient.Push(t, ns.Addr(), "g-restart", topic, "*", collect(run, "g-restart"))
+	goclient.Push(t, ns.Addr(), "g-restart", topic, "*", goclient.Collect(run, "g-restart"))
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -209,7 +209,7 @@ func TestStateSurvives(t *testing.T) {
 	if err := w.dial(t).NewTopic("MadeLast", 5); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.dial(t).Do(raw.CreateGroup, nil, []byte(`{"groupName":"g-last","consumeEnable":true,"retryMaxTimes":3,"retryQueueNums":1}`)); err != nil {
+	if err := w.dial(t).NewGroup("g-last"); err != nil {
 		t.Fatal(err)
 	}
 	broker.Kill()

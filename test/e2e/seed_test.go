@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	rocketmq "github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
@@ -56,15 +55,11 @@ const retries = 4
 type seed struct {
 	*testing.T
 	*harness.Seed
-	run      *checker.Run
-	topic    string
-	producer rocketmq.Producer
-	acked    [2]atomic.Int64 // by broker
-	alone    atomic.Int64    // stored, and its slave was not there
-	failed   atomic.Int64
-	lastErr  atomic.Value
-	gate     chan struct{} // of the group that reads late
-	touched  sync.Map      // group and queue: the group has begun to read it
+	flow    *goclient.Stream
+	acked   [2]atomic.Int64 // by broker
+	alone   atomic.Int64    // stored, and its slave was not there
+	gate    chan struct{}   // of the group that reads late
+	touched sync.Map        // group and queue: the group has begun to read it
 }
 
 // place makes the queues of both brokers different ones to the checker.
@@ -72,28 +67,14 @@ func place(broker string, queue int) int {
 	return 100*strings.Index("ab", broker[len(broker)-1:]) + queue
 }
 
-// send sends one message after the other until ctx ends; each once, and what the
-// client does by itself.
-func (s *seed) send(ctx context.Context) {
-	for seq := int64(0); ctx.Err() == nil; seq++ {
-		m := s.run.Begin(checker.Attempt{ID: checker.ID{Producer: 0, Seq: seq}, N: 1}, s.topic, -1, 200)
-		limit, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-		res, err := s.producer.SendSync(limit, goclient.Message(m, ""))
-		cancel()
-		switch {
-		case err != nil:
-			s.failed.Add(1)
-			s.lastErr.Store(err.Error())
-			s.run.Unknown(m, err.Error())
-		case res.Status == primitive.SendOK:
-			b := res.MessageQueue.BrokerName
-			s.acked[place(b, 0)/100].Add(1)
-			s.run.Acked(m, place(b, res.MessageQueue.QueueId), res.QueueOffset, res.OffsetMsgID)
-		default:
-			s.alone.Add(1)
-			s.run.Unknown(m, fmt.Sprint("status ", res.Status))
-		}
-		time.Sleep(5 * time.Millisecond) // a producer with a pace, not a flood
+// told counts what the producer is told.
+func (s *seed) told(res *primitive.SendResult, err error) {
+	switch {
+	case err != nil:
+	case res.Status == primitive.SendOK:
+		s.acked[place(res.MessageQueue.BrokerName, 0)/100].Add(1)
+	default:
+		s.alone.Add(1)
 	}
 }
 
@@ -104,84 +85,26 @@ func (s *seed) more(broker int, n int64, limit time.Duration) {
 	harness.Eventually(s, limit, fmt.Sprintf("%d more messages acknowledged by broker %d", n, broker), func() bool { return s.acked[broker].Load() >= goal })
 }
 
-// unharmed fails when a send has failed since the last call.
-func (s *seed) unharmed(when string) {
-	s.Helper()
-	if n := s.failed.Swap(0); n > 0 {
-		s.Errorf("%s: %d sends failed after the client's retries, one with %v", when, n, s.lastErr.Load())
-	}
-}
-
 // consume starts a group; what it gets is recorded. gate, if not nil, holds its
 // messages back until it is closed.
 func (s *seed) consume(group string, gate <-chan struct{}, opts ...consumer.Option) {
-	goclient.Push(s, s.Namesrv, group, s.topic, "*", func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+	record := s.flow.Collect(group)
+	goclient.Push(s, s.Namesrv, group, s.flow.Topic, "*", func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		for _, m := range msgs {
 			s.touched.Store(fmt.Sprint(group, " ", m.Queue.BrokerName, m.Queue.QueueId), true)
 		}
 		if gate != nil {
 			<-gate
 		}
-		for _, m := range msgs {
-			r := goclient.Record(m)
-			r.Queue = place(m.Queue.BrokerName, r.Queue)
-			s.run.Polled(group, r)
-		}
-		return consumer.ConsumeSuccess, nil
+		return record(ctx, msgs...)
 	}, opts...)
-}
-
-// got waits until a group has everything that was acknowledged until now.
-func (s *seed) got(group string, limit time.Duration) {
-	s.Helper()
-	acks := s.run.Acks()
-	var missing []checker.Event
-	defer func() {
-		if len(missing) > 0 {
-			s.Logf("group %s lacks %d of %d, the first is %v, the last %v", group, len(missing), len(acks), missing[0], missing[len(missing)-1])
-		}
-	}()
-	harness.Eventually(s, limit, "group "+group+" has everything that was acknowledged", func() bool {
-		has := map[checker.Attempt]bool{}
-		for _, e := range s.run.Events() {
-			if e.Op == checker.OpPoll && e.Group == group {
-				has[e.Attempt] = true
-			}
-		}
-		missing = missing[:0]
-		for _, a := range acks {
-			if !has[a.Attempt] {
-				missing = append(missing, a)
-			}
-		}
-		return len(missing) == 0
-	})
 }
 
 // sweep reads all queues of two brokers.
 func (s *seed) sweep(node string, brokers [2]*harness.Server) {
 	s.Helper()
 	for i, b := range brokers {
-		c := dial(s, b.Addr())
-		for q := range 4 {
-			low, err := c.Offset(raw.MinOffset, s.topic, q)
-			if err != nil {
-				s.Fatal(err)
-			}
-			high, err := c.Offset(raw.MaxOffset, s.topic, q)
-			if err != nil {
-				s.Fatal(err)
-			}
-			recs, err := c.Sweep(s.topic, q)
-			if err != nil {
-				s.Error(err)
-			}
-			list := goclient.RawRecords(recs)
-			for k := range list {
-				list[k].Queue += 100 * i
-			}
-			s.run.Swept(node, s.topic, 100*i+q, low, high, list)
-		}
+		goclient.SweepAt(s, s.flow.Run, node, dial(s, b.Addr()), s.flow.Topic, 4, 100*i)
 	}
 }
 
@@ -203,14 +126,10 @@ func (s *seed) answer(b *harness.Server) int {
 func TestSeedCluster(t *testing.T) {
 	harness.OnlyGomq(t)
 	t.Parallel()
-	s := &seed{T: t, Seed: harness.StartSeed(t, harness.SeedConfig{}), run: checker.NewRun(harness.Rand(t)), topic: "Seed"}
+	s := &seed{T: t, Seed: harness.StartSeed(t, harness.SeedConfig{}), flow: &goclient.Stream{Run: checker.NewRun(harness.Rand(t)), Topic: "Seed", Place: place}}
+	s.flow.Told = s.told
 	whole(t, s.Namesrv, 60*time.Second)
-	s.producer = goclient.Producer(t, s.Namesrv, "pg-seed", producer.WithRetry(retries))
-	ctx, stop := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() { defer wg.Done(); s.send(ctx) }()
-	t.Cleanup(func() { stop(); wg.Wait() })
+	stop := s.flow.Start(t, s.Namesrv, 0, producer.WithRetry(retries))
 
 	t.Run("Registered", func(t *testing.T) { s.T = t; s.registered() })
 	s.consume("g-seed", nil)
@@ -226,24 +145,23 @@ func TestSeedCluster(t *testing.T) {
 	}
 	s.T = t
 	stop()
-	wg.Wait()
 	if t.Failed() {
 		return
 	}
-	s.got("g-seed", 90*time.Second)
-	s.got("g-late", 90*time.Second)
+	s.flow.Got(s, "g-seed", 90*time.Second)
+	s.flow.Got(s, "g-late", 90*time.Second)
 	whole(t, s.Namesrv, 60*time.Second)
 	for i := range s.Masters {
 		m, y := dial(t, s.Masters[i].Addr()), dial(t, s.Slaves[i].Addr())
-		harness.Eventually(t, 30*time.Second, "the slave has its master's queues", func() bool { return end(t, m, s.topic, 4) == end(t, y, s.topic, 4) })
+		harness.Eventually(t, 30*time.Second, "the slave has its master's queues", func() bool { return end(t, m, s.flow.Topic, 4) == end(t, y, s.flow.Topic, 4) })
 	}
 	s.sweep("slaves", s.Slaves)
 	s.sweep("masters", s.Masters)
-	if v := s.run.Check(checker.Rules{Drained: true, Groups: []string{"g-seed", "g-late"}, Resends: retries, PlannedSends: 500, PlannedKills: 4}); !v.Valid() {
+	if v := s.flow.Run.Check(checker.Rules{Drained: true, Groups: []string{"g-seed", "g-late"}, Resends: retries, PlannedSends: 500, PlannedKills: 4}); !v.Valid() {
 		t.Fatal(v)
 	}
 	t.Logf("%d sent, %d acknowledged by broker-a and %d by broker-b, %d stored without a slave, %d not known; %d deliveries",
-		s.run.Count(checker.OpSend), s.acked[0].Load(), s.acked[1].Load(), s.alone.Load(), s.run.Count(checker.OpUnknown), s.run.Count(checker.OpPoll))
+		s.flow.Run.Count(checker.OpSend), s.acked[0].Load(), s.acked[1].Load(), s.alone.Load(), s.flow.Run.Count(checker.OpUnknown), s.flow.Run.Count(checker.OpPoll))
 }
 
 // registered: both nameservers know all four brokers; a topic made by a send is on
@@ -251,12 +169,12 @@ func TestSeedCluster(t *testing.T) {
 func (s *seed) registered() {
 	s.more(0, 40, 60*time.Second)
 	s.more(1, 40, 60*time.Second)
-	s.unharmed("with everybody there")
+	s.flow.Unharmed(s, "with everybody there")
 	if n := s.alone.Load(); n > 0 {
 		s.Errorf("%d sends were answered without a slave", n)
 	}
 	for _, ns := range s.Names {
-		r := waitRoute(s, ns.Addr(), s.topic)
+		r := waitRoute(s, ns.Addr(), s.flow.Topic)
 		if len(r.QueueDatas) != 2 || len(r.BrokerDatas) != 2 {
 			s.Fatalf("route at %s: %+v", ns.Addr(), r)
 		}
@@ -292,17 +210,17 @@ func (s *seed) masterKilled() {
 	})
 	at := time.Now()
 	s.Masters[0].Kill()
-	s.run.Killed("broker-a", "kill -9", at)
+	s.flow.Run.Killed("broker-a", "kill -9", at)
 	s.more(1, 50, 60*time.Second)
-	s.got("g-seed", 60*time.Second)
+	s.flow.Got(s, "g-seed", 60*time.Second)
 	close(s.gate) // a group that has read nothing yet reads everything from the slave
-	s.got("g-late", 90*time.Second)
-	s.unharmed("with broker-a dead")
+	s.flow.Got(s, "g-late", 90*time.Second)
+	s.flow.Unharmed(s, "with broker-a dead")
 	c := dial(s, s.Slaves[0].Addr())
-	if p, err := c.Pull("g-new", s.topic, 0, 0, 32, 0); err != nil || len(p.Records) == 0 {
+	if p, err := c.Pull("g-new", s.flow.Topic, 0, 0, 32, 0); err != nil || len(p.Records) == 0 {
 		s.Errorf("a new group at the slave: %+v, %v", p, err)
 	}
-	if _, err := c.Send("pg-raw", s.topic, 0, "", []byte("x")); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("code %d", raw.NotAvailable)) {
+	if _, err := c.Send("pg-raw", s.flow.Topic, 0, "", []byte("x")); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("code %d", raw.NotAvailable)) {
 		s.Errorf("a send to the slave: %v, want code %d", err, raw.NotAvailable)
 	}
 	if v := harness.Look(s, s.Namesrv); len(v.Problems) == 0 || !strings.Contains(strings.Join(v.Problems, "\n"), "broker-a has no living master") {
@@ -311,7 +229,7 @@ func (s *seed) masterKilled() {
 	s.Masters[0].Start()
 	whole(s, s.Namesrv, 60*time.Second)
 	s.more(0, 20, 90*time.Second) // the client asks for the route every 30 s
-	s.unharmed("with broker-a back")
+	s.flow.Unharmed(s, "with broker-a back")
 }
 
 // slaveKilled: its master stores and says that the slave is not there, the other
@@ -319,7 +237,7 @@ func (s *seed) masterKilled() {
 func (s *seed) slaveKilled() {
 	at := time.Now()
 	s.Slaves[0].Kill()
-	s.run.Killed("broker-a-s", "kill -9", at)
+	s.flow.Run.Killed("broker-a-s", "kill -9", at)
 	harness.Eventually(s, 20*time.Second, "the master says SLAVE_NOT_AVAILABLE", func() bool { return s.answer(s.Masters[0]) == raw.SlaveNotAvailable })
 	for range 5 {
 		if code := s.answer(s.Masters[0]); code != raw.SlaveNotAvailable {
@@ -333,7 +251,7 @@ func (s *seed) slaveKilled() {
 	whole(s, s.Namesrv, 60*time.Second)
 	harness.Eventually(s, 30*time.Second, "SEND_OK again", func() bool { return s.answer(s.Masters[0]) == raw.Success })
 	s.more(0, 10, 90*time.Second)
-	s.unharmed("with a slave killed")
+	s.flow.Unharmed(s, "with a slave killed")
 }
 
 // nameserversKilled: with one or none of them clients go on; when they are back
@@ -341,23 +259,23 @@ func (s *seed) slaveKilled() {
 func (s *seed) nameserversKilled() {
 	at := time.Now()
 	s.Names[0].Kill()
-	s.run.Killed("nameserver 0", "kill -9", at)
+	s.flow.Run.Killed("nameserver 0", "kill -9", at)
 	s.more(0, 30, 60*time.Second)
 	s.more(1, 30, 60*time.Second)
 	s.Names[1].Kill()
 	s.more(0, 30, 60*time.Second)
 	s.more(1, 30, 60*time.Second)
-	s.got("g-seed", 60*time.Second)
+	s.flow.Got(s, "g-seed", 60*time.Second)
 	for _, ns := range s.Names {
 		ns.Start()
 	}
 	whole(s, s.Namesrv, 35*time.Second)
 	for _, ns := range s.Names {
-		if r := waitRoute(s, ns.Addr(), s.topic); len(r.BrokerDatas) != 2 {
+		if r := waitRoute(s, ns.Addr(), s.flow.Topic); len(r.BrokerDatas) != 2 {
 			s.Errorf("route at %s: %+v", ns.Addr(), r)
 		}
 	}
-	s.unharmed("without nameservers")
+	s.flow.Unharmed(s, "without nameservers")
 }
 
 // hostKilled: the master of the other host has lost its slave with the host, stores
@@ -367,7 +285,7 @@ func (s *seed) hostKilled() {
 	for _, x := range []*harness.Server{s.Names[1], s.Masters[1], s.Slaves[0]} {
 		x.Kill()
 	}
-	s.run.Killed("host 1", "kill -9 of all three", at)
+	s.flow.Run.Killed("host 1", "kill -9 of all three", at)
 	harness.Eventually(s, 20*time.Second, "the master says SLAVE_NOT_AVAILABLE", func() bool { return s.answer(s.Masters[0]) == raw.SlaveNotAvailable })
 	before := s.acked[0].Load() + s.acked[1].Load()
 	for range 20 {
@@ -380,7 +298,7 @@ func (s *seed) hostKilled() {
 	if n := s.acked[0].Load() + s.acked[1].Load(); n != before {
 		s.Errorf("%d sends were acknowledged though there was one copy only", n-before)
 	}
-	s.failed.Store(0) // a producer may fail until it has a new route
+	s.flow.Failed.Store(0) // a producer may fail until it has a new route
 	for _, x := range []*harness.Server{s.Names[1], s.Masters[1], s.Slaves[0]} {
 		x.Start()
 	}

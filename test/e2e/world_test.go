@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
 	"gomq/test/checker"
@@ -121,16 +120,6 @@ func fillMore(t testing.TB, w *world, run *checker.Run, topic string, from, to i
 			t.Fatalf("message %d: %v, %v", i, res, err)
 		}
 		run.Acked(m, res.MessageQueue.QueueId, res.QueueOffset, res.OffsetMsgID)
-	}
-}
-
-// collect is a handler that records into a run.
-func collect(run *checker.Run, group string) goclient.Handler {
-	return func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
-		for _, m := range msgs {
-			run.Polled(group, goclient.Record(m))
-		}
-		return consumer.ConsumeSuccess, nil
 	}
 }
 

@@ -77,23 +77,13 @@ type gathering struct {
 	busy map[int]bool // queues that an ordered consumer works on
 }
 
-// handle records what a consumer gets as got by name.
-func (g *gathering) handle(name string) goclient.Handler {
-	return func(_ context.Context, list ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
-		for _, m := range list {
-			g.run.Polled(name, goclient.Record(m))
-		}
-		return consumer.ConsumeSuccess, nil
-	}
-}
-
 func (g *gathering) join(name, group string, opts ...consumer.Option) (stop func()) {
-	return goclient.Push(g.t, g.ns, group, groupsTopic, "*", g.handle(name), opts...)
+	return goclient.Push(g.t, g.ns, group, groupsTopic, "*", goclient.Collect(g.run, name), opts...)
 }
 
 // slow is a consumer that never keeps up.
 func (g *gathering) slow() {
-	record := g.handle(slowGroup)
+	record := goclient.Collect(g.run, slowGroup)
 	goclient.Push(g.t, g.ns, slowGroup, groupsTopic, "*", func(ctx context.Context, list ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		select { // it is slow; nothing waits for that
 		case <-time.After(time.Second):
@@ -217,7 +207,7 @@ func (g *gathering) read(p *harness.Proc) {
 // ordered lets three ordered consumers share the queues, one of which leaves
 // while it works.
 func (g *gathering) ordered() {
-	record := g.handle(orderGroup)
+	record := goclient.Collect(g.run, orderGroup)
 	last := map[int]int64{}
 	handle := func(ctx context.Context, list ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		q := list[0].Queue.QueueId

@@ -172,7 +172,7 @@ func startWired(t *testing.T, role string) *wired {
 	s := &wired{role: role, rng: harness.Rand(t), near: w.host(2), far: w.host(3)}
 	ns := harness.StartNamesrv(t, harness.Config{Host: w.addr})
 	start := func(h *host, role, id string) *harness.Server {
-		return harness.StartBroker(t, ns.Addr(), h.config(map[string]string{"brokerRole": role, "brokerId": id, "mappedFileSizeCommitLog": "1048576",
+		return harness.StartBroker(t, ns.Addr(), h.broker(map[string]string{"brokerRole": role, "brokerId": id, "mappedFileSizeCommitLog": "1048576",
 			"slaveTimeout": "500", "haSendHeartbeatInterval": "200", "haHousekeepingInterval": "1000"}))
 	}
 	s.master, s.slave = start(s.near, role, "0"), start(s.far, "SLAVE", "1")

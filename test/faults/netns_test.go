@@ -14,25 +14,32 @@ import (
 	"gomq/test/harness"
 )
 
-// wire begins the name of every interface that is made here, mark that of every
-// namespace.
-const wire = "gomqt"
+// wire begins the name of every interface of this machine that is made here, mark
+// that of every namespace. bridge is the interface of a switch.
+const (
+	wire   = "gomqt"
+	bridge = "switch"
+)
 
-// network is a switch (a bridge of this machine) with hosts (network namespaces)
-// on it. This machine is on it too, with the address of its own that clients and
-// nameservers use, so that a fault of one host's wire cuts nobody else off.
+// network is a switch (a bridge) with hosts (network namespaces) on it. This machine
+// is on it too, with an address of its own that clients use, so that a fault of one
+// host's wire cuts nobody else off. The switch is in a namespace of its own as well:
+// a machine that filters what its bridges pass on, as Docker has it done, leaves that
+// one alone.
 type network struct {
 	t    testing.TB
 	n    int
+	ns   string // of the switch
 	addr string // of this machine
 }
 
 // host is a network namespace and its wire to the switch, which has an end inside
-// and one outside.
+// and one at the switch.
 type host struct {
-	t               testing.TB
-	ns, inside, out string
-	addr            string
+	t          testing.TB
+	ns, inside string
+	sw, out    string // namespace of the switch, and the end there
+	addr       string
 }
 
 // newNetwork makes a switch with no hosts. Its addresses are of 198.18.0.0/15,
@@ -53,15 +60,19 @@ func newNetwork(t testing.TB) *network {
 	if w.n < 0 {
 		t.Fatal("no network is free")
 	}
-	w.addr = fmt.Sprintf("198.18.%d.1", w.n)
-	w.make("no bridge", "ip", "link", "add", w.bridge(), "type", "bridge")
-	t.Cleanup(func() { must(t, "ip", "link", "del", w.bridge()) })
-	must(t, "ip", "addr", "add", w.addr+"/24", "dev", w.bridge())
-	must(t, "ip", "link", "set", w.bridge(), "up")
+	w.addr, w.ns = fmt.Sprintf("198.18.%d.1", w.n), fmt.Sprint(mark, w.n)
+	w.make("no network namespaces", "ip", "netns", "add", w.ns)
+	t.Cleanup(func() { must(t, "ip", "netns", "del", w.ns) })
+	w.make("no bridge", "ip", "-n", w.ns, "link", "add", bridge, "type", "bridge")
+	must(t, "ip", "-n", w.ns, "link", "set", bridge, "up")
+	here := fmt.Sprint(wire, w.n)
+	w.make("no pairs of interfaces", "ip", "link", "add", here, "type", "veth", "peer", "name", "here", "netns", w.ns)
+	t.Cleanup(func() { must(t, "ip", "link", "del", here) })
+	must(t, "ip", "-n", w.ns, "link", "set", "here", "master", bridge, "up")
+	must(t, "ip", "addr", "add", w.addr+"/24", "dev", here)
+	must(t, "ip", "link", "set", here, "up")
 	return w
 }
-
-func (w *network) bridge() string { return fmt.Sprint(wire, w.n, "s") }
 
 // make makes what not every kernel can.
 func (w *network) make(lack string, args ...string) {
@@ -82,28 +93,34 @@ func must(t testing.TB, args ...string) {
 // host adds a host; id is its last number, 2 to 254.
 func (w *network) host(id int) *host {
 	w.t.Helper()
-	h := &host{t: w.t, ns: fmt.Sprintf("%s%d-%d", mark, w.n, id), inside: "eth0", out: fmt.Sprint(wire, w.n, "h", id), addr: fmt.Sprintf("198.18.%d.%d", w.n, id)}
+	h := &host{t: w.t, ns: fmt.Sprintf("%s%d-%d", mark, w.n, id), inside: "eth0", sw: w.ns, out: fmt.Sprint("host", id), addr: fmt.Sprintf("198.18.%d.%d", w.n, id)}
 	w.make("no network namespaces", "ip", "netns", "add", h.ns)
 	w.t.Cleanup(func() { must(w.t, "ip", "netns", "del", h.ns) })
-	w.make("no pairs of interfaces", "ip", "link", "add", h.out, "type", "veth", "peer", "name", h.inside, "netns", h.ns)
-	w.t.Cleanup(func() { must(w.t, "ip", "link", "del", h.out) })
-	must(w.t, "ip", "link", "set", h.out, "master", w.bridge(), "up")
+	w.make("no pairs of interfaces", "ip", "-n", h.sw, "link", "add", h.out, "type", "veth", "peer", "name", h.inside, "netns", h.ns)
+	w.t.Cleanup(func() { must(w.t, "ip", "-n", h.sw, "link", "del", h.out) })
+	must(w.t, "ip", "-n", h.sw, "link", "set", h.out, "master", bridge, "up")
 	must(w.t, "ip", "-n", h.ns, "addr", "add", h.addr+"/24", "dev", h.inside)
 	must(w.t, "ip", "-n", h.ns, "link", "set", h.inside, "up")
 	must(w.t, "ip", "-n", h.ns, "link", "set", "lo", "up")
 	return h
 }
 
-// config is that of a broker on the host.
-func (h *host) config(props map[string]string) harness.Config {
-	all := map[string]string{"brokerIP1": h.addr, "brokerIP2": h.addr, "httpHost": h.addr}
+// broker is the configuration of a broker on the host, names that of a nameserver.
+func (h *host) broker(props map[string]string) harness.Config {
+	return h.with(props, map[string]string{"brokerIP1": h.addr, "brokerIP2": h.addr})
+}
+func (h *host) names(props map[string]string) harness.Config { return h.with(props, nil) }
+
+func (h *host) with(props, more map[string]string) harness.Config {
+	all := map[string]string{"httpHost": h.addr}
+	maps.Copy(all, more)
 	maps.Copy(all, props)
 	return harness.Config{Host: h.addr, Under: []string{"ip", "netns", "exec", h.ns}, Props: all}
 }
 
 // unplug takes the host's wire away, plug gives it back.
-func (h *host) unplug() { must(h.t, "ip", "link", "set", h.out, "down") }
-func (h *host) plug()   { must(h.t, "ip", "link", "set", h.out, "up") }
+func (h *host) unplug() { must(h.t, "ip", "-n", h.sw, "link", "set", h.out, "down") }
+func (h *host) plug()   { must(h.t, "ip", "-n", h.sw, "link", "set", h.out, "up") }
 
 // mute drops whatever the host sends to another one, and nothing that it hears;
 // speak ends that.
@@ -114,11 +131,46 @@ func (h *host) speak(to *host) {
 	must(h.t, "ip", "-n", h.ns, "route", "del", "blackhole", to.addr+"/32")
 }
 
+// reset ends those TCP connections of the host that ss finds by a filter, both ends of
+// which learn it from a segment with the flag RST, and returns how many there were.
+func (h *host) reset(filter ...string) (n int, err error) {
+	out, err := output("ip", append([]string{"netns", "exec", h.ns, "ss", "-Htn", "-K"}, filter...)...)
+	for range linesOf(out) {
+		n++
+	}
+	return n, err
+}
+
+// hold keeps back what the host sends over the TCP connections that it has to a
+// server, and nothing that goes over new ones; release lets it go out.
+func (h *host) hold(s *harness.Server) (release func()) {
+	h.t.Helper()
+	out, err := output("ip", "netns", "exec", h.ns, "ss", "-Htn", "state", "established", "dst", s.Host, "dport", "=", fmt.Sprint(":", s.Ports.Listen))
+	if err != nil || out == "" {
+		h.t.Fatalf("no connection of %s to %s: %v", h.ns, s.Addr(), err)
+	}
+	var rules [][]string
+	for line := range linesOf(out) {
+		own := strings.Fields(line)[2] // after the sizes of the two queues
+		rules = append(rules, []string{"ipproto", "tcp", "sport", own[strings.LastIndexByte(own, ':')+1:], "blackhole"})
+	}
+	for _, r := range rules {
+		if _, err := output("ip", append([]string{"-n", h.ns, "rule", "add"}, r...)...); err != nil {
+			harness.Skip(h.t, "no rules for single connections: "+err.Error())
+		}
+	}
+	return func() {
+		for _, r := range rules {
+			must(h.t, append([]string{"ip", "-n", h.ns, "rule", "del"}, r...)...)
+		}
+	}
+}
+
 // tc runs a command of traffic control on both ends of the wire: what is sent from
-// the end outside is what the host hears.
+// the end at the switch is what the host hears.
 func (h *host) tc(object, verb string, args ...string) error {
 	var errs []error
-	for _, end := range [][]string{{object, verb, "dev", h.out}, {"-n", h.ns, object, verb, "dev", h.inside}} {
+	for _, end := range [][]string{{"-n", h.sw, object, verb, "dev", h.out}, {"-n", h.ns, object, verb, "dev", h.inside}} {
 		_, err := output("tc", append(end, args...)...)
 		errs = append(errs, err)
 	}
@@ -162,7 +214,7 @@ func (h *host) lossy(percent int) error {
 // since slow or lossy.
 func (h *host) touched(t testing.TB) (dropped, held int) {
 	t.Helper()
-	for _, end := range [][]string{{"-s", "-j", "qdisc", "show", "dev", h.out}, {"-n", h.ns, "-s", "-j", "qdisc", "show", "dev", h.inside}} {
+	for _, end := range [][]string{{"-n", h.sw, "-s", "-j", "qdisc", "show", "dev", h.out}, {"-n", h.ns, "-s", "-j", "qdisc", "show", "dev", h.inside}} {
 		out, err := output("tc", end...)
 		var list []struct{ Drops, Overlimits int }
 		if err == nil {

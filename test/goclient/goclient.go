@@ -197,6 +197,13 @@ func RawProps(m checker.Message) string {
 // Sweep reads all queues of a topic from a broker into the run.
 func Sweep(t testing.TB, run *checker.Run, node string, c *raw.Conn, topic string, queues int) {
 	t.Helper()
+	SweepAt(t, run, node, c, topic, queues, 0)
+}
+
+// SweepAt is Sweep of one of several brokers, the first of whose queues is base to the
+// checker.
+func SweepAt(t testing.TB, run *checker.Run, node string, c *raw.Conn, topic string, queues, base int) {
+	t.Helper()
 	for q := range queues {
 		low, err := c.Offset(raw.MinOffset, topic, q)
 		if err != nil {
@@ -210,7 +217,11 @@ func Sweep(t testing.TB, run *checker.Run, node string, c *raw.Conn, topic strin
 		if err != nil {
 			t.Error(err) // the checker says what is missing
 		}
-		run.Swept(node, topic, q, low, high, RawRecords(recs))
+		list := RawRecords(recs)
+		for i := range list {
+			list[i].Queue += base
+		}
+		run.Swept(node, topic, base+q, low, high, list)
 	}
 }
 

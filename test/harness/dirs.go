@@ -130,3 +130,29 @@ func Eventually(t testing.TB, limit time.Duration, what string, ok func() bool) 
 		time.Sleep(wait)
 	}
 }
+
+// Watch looks for as long as something has to hold: it calls look every few
+// milliseconds, and the test fails when that returns an error. The returned function
+// ends it; so does the end of the test.
+func Watch(t testing.TB, what string, look func() error) (stop func()) {
+	t.Helper()
+	end, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for pace := time.NewTicker(20 * time.Millisecond); ; {
+			if err := look(); err != nil {
+				t.Errorf("%s: %v", what, err)
+				return
+			}
+			select {
+			case <-end:
+				pace.Stop()
+				return
+			case <-pace.C:
+			}
+		}
+	}()
+	stop = sync.OnceFunc(func() { close(end); <-done })
+	t.Cleanup(stop)
+	return stop
+}

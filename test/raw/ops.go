@@ -2,6 +2,7 @@ package raw
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -273,6 +274,12 @@ func (c *Conn) NewTopic(topic string, queues int) error {
 	return err
 }
 
+// NewGroup creates a consumer group on a broker.
+func (c *Conn) NewGroup(group string) error {
+	_, err := c.Do(CreateGroup, nil, fmt.Appendf(nil, `{"groupName":%q,"consumeEnable":true,"retryMaxTimes":16,"retryQueueNums":1}`, group))
+	return err
+}
+
 // Route is what a nameserver says about a topic.
 type Route struct {
 	QueueDatas []struct {
@@ -293,4 +300,31 @@ func (c *Conn) Route(topic string) (*Route, error) {
 	}
 	r := &Route{}
 	return r, json.Unmarshal(cmd.Body, r)
+}
+
+// Named asks a nameserver over a connection of its own, as a client does that has
+// just come, who serves a topic: addresses by broker name and id ("broker-a 0"). It
+// names nobody when it knows no route; an error says that it does not answer.
+func Named(namesrv, topic string) (map[string]string, error) {
+	c, err := Dial(namesrv)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	c.Limit = 2 * time.Second
+	r, err := c.Route(topic)
+	var code *CodeError
+	if errors.As(err, &code) && code.Code == TopicNotExist {
+		return map[string]string{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	who := map[string]string{}
+	for _, b := range r.BrokerDatas {
+		for id, addr := range b.BrokerAddrs {
+			who[b.BrokerName+" "+id] = addr
+		}
+	}
+	return who, nil
 }
