@@ -73,6 +73,7 @@ type nameserver struct {
 
 	pause time.Duration // before the next try after a failure
 	away  bool          // it has been said that it does not take the registration
+	no    bool          // it has been said that it answers with a refusal
 	whole time.Time     // when it was last told everything
 	sent  map[string]*protocol.TopicConfig
 	perm  int32
@@ -165,7 +166,9 @@ func (n *nameserver) rest(ctx context.Context, wait time.Duration, broken <-chan
 	return true
 }
 
-// note keeps what became of a registration and says it when that is news.
+// note keeps what became of a registration and says it when that is news: also that a
+// nameserver which did not answer before has a reason of its own now, such as another
+// living master of this name.
 func (r *registrar) note(n *nameserver, err error) {
 	n.mu.Lock()
 	was := n.up
@@ -179,12 +182,14 @@ func (r *registrar) note(n *nameserver, err error) {
 	default:
 		close(n.tried)
 	}
+	var answer *protocol.Error
+	no := errors.As(err, &answer)
 	switch {
 	case err == nil && !was:
-		n.away = false
+		n.away, n.no = false, false
 		r.log.Info("registered with a nameserver", zap.String("nameserver", n.addr))
-	case err != nil && !n.away:
-		n.away = true
+	case err != nil && (!n.away || no && !n.no):
+		n.away, n.no = true, no
 		r.log.Warn("a nameserver does not take the registration, it is tried again until it does", zap.String("nameserver", n.addr), zap.Error(err))
 	}
 }

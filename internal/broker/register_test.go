@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -231,18 +232,19 @@ func TestNameserverComesBack(t *testing.T) {
 }
 
 // What becomes of a nameserver is said once, also when it was the connection that
-// ended.
+// ended; that it is away, and that it refuses the broker, are two things.
 func TestSaysThatANameserverIsAway(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	r := &registrar{log: zap.New(core)}
 	n := &nameserver{addr: "ns:9876", kick: make(chan struct{}, 1), tried: make(chan struct{})}
 	broken := make(chan struct{})
 	close(broken)
-	away := errors.New("refused")
+	away, no := errors.New("no route"), fmt.Errorf("registering: %w", &protocol.Error{Code: protocol.SystemError, Remark: "another living master"})
 	for i, x := range []struct {
 		err  error
 		says string
-	}{{away, "does not take"}, {away, ""}, {nil, "registered with"}, {nil, ""}, {away, "does not take"}, {away, ""}, {nil, "registered with"}} {
+	}{{away, "does not take"}, {away, ""}, {nil, "registered with"}, {nil, ""}, {away, "does not take"}, {away, ""}, {nil, "registered with"},
+		{away, "does not take"}, {no, "does not take"}, {no, ""}, {away, ""}, {no, ""}, {nil, "registered with"}, {no, "does not take"}, {no, ""}, {nil, "registered with"}} {
 		logs.TakeAll()
 		r.note(n, x.err)
 		said := logs.All()

@@ -275,17 +275,8 @@ func (g *gathering) settle(broker *harness.Server) {
 		g.read(p)
 	}
 	harness.Eventually(g.t, 2*time.Minute, "the groups have everything", func() bool { return g.have(groups) })
-	c := dial(g.t, broker.Addr())
 	for _, group := range []string{manyGroup, orderGroup, slowGroup} {
-		for q := range groupsQueues {
-			at, err := c.Committed(group, groupsTopic, q)
-			if err != nil {
-				g.t.Fatal(err)
-			}
-			if at >= 0 {
-				g.run.Add(checker.Event{Op: checker.OpPlace, Group: group, Topic: groupsTopic, Queue: q, Offset: at})
-			}
-		}
+		places(g.t, g.run, broker, group, groupsTopic, groupsQueues, 0)
 	}
 	finish(g.t, g.run, broker.Addr(), groupsTopic, groupsQueues, checker.Rules{Ordered: true, Drained: true, Groups: groups, PlannedSends: 1000})
 }

@@ -3,6 +3,8 @@
 package faults
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -231,7 +233,35 @@ func (s *wired) faults() []wireFault {
 				time.Sleep(time.Duration(s.rng.IntN(120)) * time.Millisecond)
 			}
 		}, heal: func() {}},
+		{name: "Reset", begin: func() error {
+			n, err := s.far.reset(s.shipping(s.far)...)
+			if err == nil && n == 0 {
+				err = errors.New("this kernel ends no connection of others")
+			}
+			return err
+		}, last: func(t testing.TB, from time.Time) {
+			for i := range 6 {
+				h := []*host{s.near, s.far}[i%2]
+				harness.Eventually(t, 30*time.Second, "a connection of the slave to reset", func() bool {
+					n, err := h.reset(s.shipping(h)...)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return n > 0
+				})
+				time.Sleep(time.Duration(s.rng.IntN(100)) * time.Millisecond) // at any byte of it
+			}
+		}, heal: func() {}},
 	}
+}
+
+// shipping finds the connections over which the log is shipped, of those of a host.
+func (s *wired) shipping(of *host) []string {
+	port := fmt.Sprint(":", s.master.Ports.HA)
+	if of == s.near {
+		return []string{"dst", s.far.addr, "sport", "=", port}
+	}
+	return []string{"dst", s.near.addr, "dport", "=", port}
 }
 
 // answered waits until so many attempts begun after from have been answered.
