@@ -47,7 +47,11 @@ type traffic struct {
 	t    testing.TB
 	run  *checker.Run
 	addr string
-	gate sync.RWMutex // held by an attempt that is under way; whoever locks it has quiet
+	// first is the number of the first producer to the checker.
+	first int
+	// mortal: the broker may go away, and a producer ends when it does.
+	mortal bool
+	gate   sync.RWMutex // held by an attempt that is under way; whoever locks it has quiet
 
 	mu      sync.Mutex // guards answers
 	answers []answer
@@ -71,10 +75,12 @@ func (l *traffic) produce(p int, end chan struct{}) {
 		return
 	}
 	defer c.Close()
-	c.Limit = 20 * time.Second
+	if c.Limit = 20 * time.Second; l.mortal {
+		c.Limit = 2 * time.Second
+	}
 	pace := time.NewTicker(3 * time.Millisecond)
 	defer pace.Stop()
-	for a := (checker.Attempt{ID: checker.ID{Producer: p}}); ; {
+	for a := (checker.Attempt{ID: checker.ID{Producer: l.first + p}}); ; {
 		select {
 		case <-end:
 			return
@@ -88,10 +94,12 @@ func (l *traffic) produce(p int, end chan struct{}) {
 		l.mu.Lock()
 		l.answers = append(l.answers, answer{begun, time.Now(), code})
 		l.mu.Unlock()
-		switch code {
-		case raw.Success:
+		switch {
+		case code == raw.Success:
 			a.Seq, a.N = a.Seq+1, 0
-		case raw.SlaveNotAvailable, raw.FlushSlaveTimeout:
+		case code == raw.SlaveNotAvailable, code == raw.FlushSlaveTimeout:
+		case code < 0 && l.mortal:
+			return
 		default:
 			l.t.Errorf("producer %d: code %d", p, code)
 			return

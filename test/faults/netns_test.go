@@ -61,6 +61,7 @@ func newNetwork(t testing.TB) *network {
 		t.Fatal("no network is free")
 	}
 	w.addr, w.ns = fmt.Sprintf("198.18.%d.1", w.n), fmt.Sprint(mark, w.n)
+	w.sweep()
 	w.make("no network namespaces", "ip", "netns", "add", w.ns)
 	t.Cleanup(func() { must(t, "ip", "netns", "del", w.ns) })
 	w.make("no bridge", "ip", "-n", w.ns, "link", "add", bridge, "type", "bridge")
@@ -72,6 +73,17 @@ func newNetwork(t testing.TB) *network {
 	must(t, "ip", "addr", "add", w.addr+"/24", "dev", here)
 	must(t, "ip", "link", "set", here, "up")
 	return w
+}
+
+// sweep removes what a run left that was killed: whoever has the number made it.
+func (w *network) sweep() {
+	output("ip", "link", "del", fmt.Sprint(wire, w.n))
+	out, _ := output("ip", "netns", "list") // without ip the next step says so
+	for line := range linesOf(out) {
+		if name, _, _ := strings.Cut(line, " "); name == w.ns || strings.HasPrefix(name, w.ns+"-") {
+			must(w.t, "ip", "netns", "del", name)
+		}
+	}
 }
 
 // make makes what not every kernel can.
