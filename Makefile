@@ -61,7 +61,7 @@ unit:
 e2e:
 	@$(SUITE) go e2e -timeout 8m ./...
 
-faults: ## kills, failing disks and networks, full disks; needs root, loop devices, strace, ip, tc (12 minutes)
+faults: ## kills, failing disks and networks, full disks; needs root, loop devices, strace, ip, tc, ss (12 minutes)
 	@$(SUITE) go faults -tags faults -timeout 14m ./faults/...
 
 interop: ## official Java and Node clients; needs JDK 17, Maven, Node, the network (10 minutes)

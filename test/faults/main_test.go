@@ -5,7 +5,7 @@
 // store's own verification. The names T10, T14 and so on are those of the test
 // programme.
 //
-// It needs root, loop devices, mkfs.ext4, strace, ip and tc. What is missing is
+// It needs root, loop devices, mkfs.ext4, strace, ip, tc and ss. What is missing is
 // named and counted as skipped.
 package faults
 

@@ -16,8 +16,7 @@ import (
 )
 
 // silentFor is how long a broker may be silent where a test waits for nameservers to
-// give one up: a little longer than brokers let pass between two registrations at most
-// often.
+// give one up: a little longer than the shortest time between two registrations.
 const silentFor = 12 * time.Second
 
 // forgetful is the configuration of a nameserver that gives silent brokers up soon,
@@ -53,7 +52,7 @@ type side struct {
 	quit, leave func() // of its producer and its consumer
 }
 
-// master is who a nameserver names.
+// named is who the nameserver names.
 func (s *side) named() map[string]string {
 	return map[string]string{"broker-a 0": s.master.Addr()}
 }
