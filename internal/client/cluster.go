@@ -208,7 +208,7 @@ func (s *Set) compare() {
 			continue
 		}
 		b.Slave = &Copy{}
-		if b.ha != nil && !b.ha.Master && !b.ha.Client.Activated {
+		if b.ha != nil && !b.ha.Master {
 			b.Slave.Error = b.ha.Client.Why
 		}
 		if master == nil {

@@ -96,6 +96,11 @@ func TestCluster(t *testing.T) {
 	if len(k.Problems) != 1 || !strings.Contains(k.Problems[0], "does not copy its master: it is told why") {
 		t.Errorf("problems: %q", k.Problems)
 	}
+	// One that is connected and has no space.
+	slave.ha.Client.Activated = true
+	if k = c.NameServers([]string{b.Addr()}).Cluster(t.Context()); k.Sets[0].Brokers[1].Slave.Error == "" || len(k.Problems) != 1 {
+		t.Errorf("slave that takes nothing: %+v, %q", k.Sets[0].Brokers[1].Slave, k.Problems)
+	}
 	// The same of a SYNC_MASTER.
 	master.config = "brokerName=broker-a\nbrokerRole=SYNC_MASTER\n"
 	k = c.NameServers([]string{b.Addr()}).Cluster(t.Context())

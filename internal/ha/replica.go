@@ -115,7 +115,7 @@ type ReplicaState struct {
 	End       int64     // of the log
 	MasterEnd int64     // offset up to which the master is known to have the log
 	Stopped   bool      // an operator has to choose, see Err
-	Err       error     // why there is no connection
+	Err       error     // why there is no connection, or nothing can be taken from it
 }
 
 // Lag is how many bytes the replica is known to be behind.

@@ -196,7 +196,7 @@ func TestReplicaReportsLate(t *testing.T) {
 		l := newMemLog(4096, []byte("begin")...)
 		full := errors.New("full")
 		durable := watermark.New(5)
-		_, calls := copier(t, l, func(o *ReplicaOptions) {
+		r, calls := copier(t, l, func(o *ReplicaOptions) {
 			o.Confirm, o.Late, o.Temporary = durable, true, func(err error) bool { return errors.Is(err, full) }
 		})
 		c := <-calls
@@ -216,11 +216,18 @@ func TestReplicaReportsLate(t *testing.T) {
 		l.mu.Unlock()
 		give(t, c, 9, "!")
 		time.Sleep(300 * time.Millisecond)
+		if st := r.State(); !st.Connected || !errors.Is(st.Err, full) {
+			t.Errorf("without space: %+v", st)
+		}
 		l.mu.Lock()
 		l.err = nil
 		l.mu.Unlock()
 		for l.MaxOffset() < 10 {
 			reported(t, c) // it lives while it waits
+		}
+		synctest.Wait()
+		if st := r.State(); !st.Connected || st.Err != nil {
+			t.Errorf("with space: %+v", st)
 		}
 	})
 }

@@ -196,16 +196,24 @@ func (s *session) append(ctx context.Context, p []byte) error {
 		s.rest = append(s.rest, p...)
 		p = s.rest
 	}
-	for {
+	for waits := false; ; {
 		used, err := s.r.o.Log.AppendRaw(from, p)
 		from, p = from+int64(used), p[used:]
 		if err == nil {
+			if waits {
+				s.r.o.Zap.Info("this slave takes again what its master sends")
+				s.r.note(func(st *ReplicaState) { st.Err = nil })
+			}
 			break
 		}
 		if s.r.o.Temporary == nil || !s.r.o.Temporary(err) {
 			return &Stopped{fmt.Errorf("what the master sends cannot be the continuation of this slave's log: %w. Nothing of it was taken; one of the two has lost something, or is damaged. Keep what is right, empty the store of the other", err)}
 		}
-		s.r.o.Zap.Error("this slave cannot take what its master sends; it waits", zap.Error(err))
+		if !waits {
+			waits = true
+			s.r.o.Zap.Error("this slave cannot take what its master sends; it waits", zap.Error(err))
+			s.r.note(func(st *ReplicaState) { st.Err = err })
+		}
 		if !sleep(ctx, spaceWait) {
 			return ctx.Err()
 		}

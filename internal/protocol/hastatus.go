@@ -34,7 +34,7 @@ type HAClient struct {
 	LastRead    int64  // ms
 	MasterFlush int64  // masterFlushOffset; gomq: up to where the master is known to have the log
 	Activated   bool   // connected and copying
-	Why         string // gomq's own: why not
+	Why         string // gomq's own: why not, or why nothing is taken
 }
 
 // ParseHAStatus reads the body.
