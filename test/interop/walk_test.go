@@ -44,14 +44,20 @@ const (
 // and a producer and a consumer of that version.
 func startWalk(t *testing.T, version string) *walk {
 	t.Helper()
+	return walkOn(t, version, harness.SeedConfig{Kind: "java", JavaLib: jars(t, "server", version), Hosts: [2]string{"127.0.0.1", "127.0.0.1"}})
+}
+
+// walkOn is startWalk with other servers.
+func walkOn(t *testing.T, version string, servers harness.SeedConfig) *walk {
+	t.Helper()
 	w := &walk{T: t, from: version, run: checker.NewRun(harness.Rand(t))}
-	w.Seed = harness.StartSeed(t, harness.SeedConfig{Kind: "java", JavaLib: jars(t, "server", version), Hosts: [2]string{"127.0.0.1", "127.0.0.1"},
-		Props: map[string]string{
-			"mappedFileSizeCommitLog": "67108864",
-			// A slow machine is not under test, nor are the originals' 5, 30 and 60 s.
-			"brokerFastFailureEnable": "false", "haSendHeartbeatInterval": "1000", "registerNameServerPeriod": "10000",
-			"transactionCheckInterval": "500", "transactionTimeOut": "500", "transactionCheckMax": "10000",
-		}})
+	servers.Props = map[string]string{
+		"mappedFileSizeCommitLog": "67108864",
+		// A slow machine is not under test, nor are the originals' 5, 30 and 60 s.
+		"brokerFastFailureEnable": "false", "haSendHeartbeatInterval": "1000", "registerNameServerPeriod": "10000",
+		"transactionCheckInterval": "500", "transactionTimeOut": "500", "transactionCheckMax": "10000",
+	}
+	w.Seed = harness.StartSeed(t, servers)
 	for _, b := range w.Masters {
 		w.at(b, func(c *raw.Conn) error {
 			if err := c.NewTopic(walkExtra, 1); err != nil {
