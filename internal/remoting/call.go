@@ -39,6 +39,7 @@ type Turn struct {
 
 	*scratch
 	n      int // requests so far
+	usual  int // bytes of answers that lately were enough
 	counts []tally
 }
 
@@ -50,6 +51,15 @@ type scratch struct {
 
 // Len is how many requests the turn has had so far.
 func (t *Turn) Len() int { return t.n }
+
+// grow makes room for n more bytes of answers. A connection's Turns are much alike:
+// the first answer that needs more takes what the last Turns needed in all, because
+// block after block would copy what is there.
+func (t *Turn) grow(n int) {
+	if b := t.out.b; cap(b)-len(b) < n {
+		t.out = t.Conn.hub.pools.grow(t.out, max(n, min(t.usual, softOutbound)-len(b)))
+	}
+}
 
 // Call is one request in hand.
 type Call struct {
@@ -100,7 +110,7 @@ func (c *Call) Answer(r Response) {
 	// The state follows the encoding: a header that panics leaves the Call open,
 	// so that it is still answered.
 	if !c.Req.IsOneway() {
-		t.out = c.Conn.hub.pools.grow(t.out, headRoom+len(r.Remark)+len(r.Body))
+		t.grow(headRoom + len(r.Remark) + len(r.Body))
 		t.out.b = protocol.AppendResponse(t.out.b, c.Req.Codec, c.Req.Opaque, r.Code, r.Remark, r.Header, r.Body)
 	}
 	c.state = answered
@@ -125,7 +135,7 @@ func (c *Call) AnswerFill(r Response, f Filler) error {
 		return nil
 	}
 	if !c.Req.IsOneway() {
-		t.out = c.Conn.hub.pools.grow(t.out, headRoom+len(r.Remark)+sizeOf(f))
+		t.grow(headRoom + len(r.Remark) + sizeOf(f))
 		b, err := fill(t.out.b, c.Req.Codec, c.Req.Opaque, r, f)
 		if err != nil {
 			return err

@@ -424,7 +424,8 @@ func (c *Conn) endTurn(t *Turn) (err error) {
 		}
 	}
 	t.flushCounts()
-	if len(t.out.b) > 0 {
+	if n := len(t.out.b); n > 0 {
+		t.usual = max(n, t.usual-t.usual/8)
 		t.out = c.out.flush(t.out)
 		if t.out == nil {
 			t.out = c.hub.pools.get(1)

@@ -159,3 +159,44 @@ func (w *wire) SetWriteBuffer(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A Turn like the one before gets its room at once; after smaller ones that is
+// forgotten again.
+func TestUsualRoom(t *testing.T) {
+	h := newHub(context.Background(), Options{}, nil)
+	defer h.group.Stop()
+	near, far := tcpPair(t)
+	go io.Copy(io.Discard, far)
+	c := newConn(h, near, near, nil)
+	defer c.Close(nil)
+	turn := func(answers, bytes int) (room int) {
+		c.turn.scratch = h.getScratch()
+		defer c.putScratch()
+		for range answers {
+			c.turn.grow(bytes)
+			if room == 0 {
+				room = cap(c.turn.out.b)
+			}
+			c.turn.out.b = append(c.turn.out.b, make([]byte, bytes)...)
+		}
+		if err := c.endTurn(&c.turn); err != nil {
+			t.Fatal(err)
+		}
+		return room
+	}
+	if room := turn(4, 40_000); room >= 160_000 {
+		t.Errorf("the first turn begins with room for %d", room)
+	}
+	if room := turn(4, 40_000); room < 160_000 {
+		t.Errorf("the second turn begins with room for %d only", room)
+	}
+	for range 40 {
+		turn(1, 100)
+	}
+	if room := turn(1, 40_000); room >= 160_000 {
+		t.Errorf("after small turns one begins with room for %d", room)
+	}
+	if c.turn.usual = 1 << 30; turn(1, 40_000) > 2*softOutbound {
+		t.Error("a huge turn makes all after it huge")
+	}
+}

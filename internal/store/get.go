@@ -128,6 +128,7 @@ type getting struct {
 	skip      int64 // records below are in a log file that is gone
 	warm      int64 // the log is in memory in [warmFrom, warm)
 	warmFrom  int64
+	touched   byte
 	fruitless int64 // bytes read from the disk for nothing
 	broken    error
 	brokenAt  int64
@@ -349,6 +350,9 @@ func (g *getting) bad(u unit, err error) bool {
 	return true
 }
 
+// checkedBytes of a record are looked at by isRecordOf.
+const checkedBytes = 36
+
 // isRecordOf says whether the record that u points to begins at b.
 func isRecordOf(b []byte, u unit) bool {
 	be := binary.BigEndian
@@ -358,13 +362,29 @@ func isRecordOf(b []byte, u unit) bool {
 // inMemory says whether the record can be read without waiting for the disk.
 func (g *getting) inMemory(f *segment.File, u unit) bool {
 	end := u.offset + int64(u.size)
-	if u.offset >= g.end-g.s.hotLog || u.offset >= g.warmFrom && end <= g.warm {
+	if u.offset >= g.warmFrom && end <= g.warm {
 		return true
 	}
 	more := min(max(end, u.offset+askAhead), f.End())
-	if f.Resident(u.offset, more) {
+	if u.offset >= g.end-g.s.hotLog || f.Resident(u.offset, more) {
 		g.warmFrom, g.warm = u.offset, more
+		g.touch(f)
 		return true
 	}
 	return more > end && f.Resident(u.offset, end)
+}
+
+// touch loads the beginnings of the records that are looked at next, as far as they
+// are known to be in memory. The processor then waits for all of them at once:
+// one after the other their cache misses cost as much as copying the records.
+func (g *getting) touch(f *segment.File) {
+	log, base := f.Bytes(), f.Base()
+	stop := min(g.stop, g.off+int64(g.r.MaxCount))
+	for off := g.off + 1; off < stop; off++ {
+		at := readUnit(g.entries[off*unitSize-g.base:]).offset
+		if at < g.warmFrom || at+checkedBytes > g.warm {
+			return
+		}
+		g.touched += log[at-base] + log[at-base+checkedBytes-1]
+	}
 }

@@ -198,6 +198,9 @@ func (p *plan) generate(ctx context.Context, b *process, args []string, d time.D
 	return nil
 }
 
+// pullQueue is how many messages the limit's queue has.
+const pullQueue = 800_000
+
 // pull reads back one queue whose records lie side by side.
 func (p *plan) pull(ctx context.Context) error {
 	b, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH")
@@ -205,8 +208,7 @@ func (p *plan) pull(ctx context.Context) error {
 		return err
 	}
 	defer b.stop()
-	fill := []string{"bench", "send", "-t", "PullTest", "--queues", "1", "--conns", "4", "--depth", "32", "--size", "1024", "--warm", "1s"}
-	if err := p.generate(ctx, b, fill, 3*time.Second, nil); err != nil {
+	if err := p.fill(ctx, b, "PullTest", pullQueue); err != nil {
 		return err
 	}
 	for range p.rounds {
@@ -219,6 +221,22 @@ func (p *plan) pull(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := p.probePull(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill sends n messages of 1 KiB or more to one queue.
+func (p *plan) fill(ctx context.Context, b *process, topic string, n float64) error {
+	for sent := 0.0; sent < n; {
+		r := &row{values: map[string][]float64{}}
+		args := []string{"bench", "send", "-t", topic, "--queues", "1", "--conns", "4", "--depth", "32", "--size", "1024", "--warm", "0s"}
+		if err := p.generate(ctx, b, args, 2*time.Second, r); err != nil {
+			return err
+		}
+		sent += 2 * r.values[rate][0]
 	}
 	return nil
 }

@@ -48,6 +48,21 @@ func (p *plan) probeLoad(ctx context.Context, b *process, s shape, name string) 
 	return err
 }
 
+// probePull lets the probes' generator pull the queue that p.pull has filled.
+func (p *plan) probePull(ctx context.Context, b *process) error {
+	if p.probes == "" {
+		return nil
+	}
+	args := []string{"read-limit", "-addr", b.addr, "-pid", fmt.Sprint(b.pid()), "-rounds", "1", "-topic", "PullTest", "-queues", "1", "-max", fmt.Sprint(pullQueue), "-dur", p.dur.String()}
+	_, err := p.runProbes(ctx, "", args, func(_, name string) string {
+		if m := regexp.MustCompile(`\d+ in flight`).FindString(name); m != "" {
+			return "pull " + m + " (by the probes)"
+		}
+		return ""
+	})
+	return err
+}
+
 func (p *plan) runProbes(ctx context.Context, only string, args []string, name func(title, name string) string) (int, error) {
 	out := filepath.Join(p.dir, "probes.jsonl")
 	os.Remove(out)
@@ -81,6 +96,12 @@ func (p *plan) runProbes(ctx context.Context, only string, args []string, name f
 				continue
 			}
 			row := p.table.row(to)
+			if pulls, records := r.All["rate"], r.All["recrate"]; len(records) > 0 { // our rows count messages
+				for i, n := range records {
+					r.All["srvus"][i] *= pulls[i] / n
+				}
+				r.All["rate"] = records
+			}
 			for from, key := range map[string]string{"rate": rate, "srvus": cpu, "p50": p50, "p99": p99} {
 				for _, v := range r.All[from] {
 					row.add(key, v)
@@ -104,13 +125,8 @@ func (p *plan) sql(ctx context.Context) error {
 		return err
 	}
 	defer b.stop()
-	fill := []string{"bench", "send", "-t", "SqlTest", "--queues", "1", "--conns", "4", "--depth", "32", "--size", "1024", "--warm", "0s"}
-	for sent := 0.0; sent < 1e6; {
-		r := &row{values: map[string][]float64{}}
-		if err := p.generate(ctx, b, fill, 2*time.Second, r); err != nil {
-			return err
-		}
-		sent += 2 * r.values[rate][0]
+	if err := p.fill(ctx, b, "SqlTest", 1e6); err != nil {
+		return err
 	}
 	for range p.rounds {
 		for name, sql := range map[string]string{"pull 8 in flight, all": "", "pull 8 in flight, SQL92 without a match": "TAGS = 'TagB' AND KEYS <> 'x'"} {
