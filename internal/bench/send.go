@@ -183,7 +183,7 @@ func (w *wire) sendPaced(r *ring) error {
 		start := time.Now()
 		for k := 0; ; k++ {
 			due := start.Add(time.Duration(float64(k) * gap))
-			sleepUntil(due)
+			sleepUntil(due, gap)
 			var s int
 			select {
 			case s = <-free:
