@@ -128,7 +128,7 @@ type getting struct {
 	skip      int64 // records below are in a log file that is gone
 	warm      int64 // the log is in memory in [warmFrom, warm)
 	warmFrom  int64
-	touched   byte
+	touched   byte  // what touch has loaded; kept so that it is
 	fruitless int64 // bytes read from the disk for nothing
 	broken    error
 	brokenAt  int64
@@ -376,15 +376,19 @@ func (g *getting) inMemory(f *segment.File, u unit) bool {
 
 // touch loads the beginnings of the records that are looked at next, as far as they
 // are known to be in memory. The processor then waits for all of them at once:
-// one after the other their cache misses cost as much as copying the records.
+// one after the other their cache misses cost as much as copying the records. A
+// fault is not this record's: whoever looks at the faulty one meets it again.
 func (g *getting) touch(f *segment.File) {
-	log, base := f.Bytes(), f.Base()
-	stop := min(g.stop, g.off+int64(g.r.MaxCount))
-	for off := g.off + 1; off < stop; off++ {
-		at := readUnit(g.entries[off*unitSize-g.base:]).offset
-		if at < g.warmFrom || at+checkedBytes > g.warm {
-			return
+	_ = segment.Guard(func() error {
+		log, base := f.Bytes(), f.Base()
+		stop := min(g.stop, g.off+int64(g.r.MaxCount))
+		for off := g.off + 1; off < stop; off++ {
+			at := readUnit(g.entries[off*unitSize-g.base:]).offset
+			if at < g.warmFrom || at+checkedBytes > g.warm {
+				break
+			}
+			g.touched += log[at-base] + log[at-base+checkedBytes-1]
 		}
-		g.touched += log[at-base] + log[at-base+checkedBytes-1]
-	}
+		return nil
+	})
 }

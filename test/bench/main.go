@@ -208,7 +208,7 @@ func (p *plan) pull(ctx context.Context) error {
 		return err
 	}
 	defer b.stop()
-	if err := p.fill(ctx, b, "PullTest", pullQueue); err != nil {
+	if err := p.fill(ctx, b, pullQueue, oneQueue("PullTest")...); err != nil {
 		return err
 	}
 	for range p.rounds {
@@ -228,17 +228,21 @@ func (p *plan) pull(ctx context.Context) error {
 	return nil
 }
 
-// fill sends n messages of 1 KiB or more to one queue.
-func (p *plan) fill(ctx context.Context, b *process, topic string, n float64) error {
+// fill sends n messages of 1 KiB or more.
+func (p *plan) fill(ctx context.Context, b *process, n float64, flags ...string) error {
 	for sent := 0.0; sent < n; {
 		r := &row{values: map[string][]float64{}}
-		args := []string{"bench", "send", "-t", topic, "--queues", "1", "--conns", "4", "--depth", "32", "--size", "1024", "--warm", "0s"}
-		if err := p.generate(ctx, b, args, 2*time.Second, r); err != nil {
+		if err := p.generate(ctx, b, append([]string{"bench", "send", "--warm", "0s"}, flags...), 2*time.Second, r); err != nil {
 			return err
 		}
 		sent += 2 * r.values[rate][0]
 	}
 	return nil
+}
+
+// oneQueue are the flags of fill for messages side by side in one queue.
+func oneQueue(topic string) []string {
+	return []string{"-t", topic, "--queues", "1", "--conns", "4", "--depth", "32"}
 }
 
 func (p *plan) e2e(ctx context.Context) error {

@@ -125,7 +125,7 @@ func (p *plan) sql(ctx context.Context) error {
 		return err
 	}
 	defer b.stop()
-	if err := p.fill(ctx, b, "SqlTest", 1e6); err != nil {
+	if err := p.fill(ctx, b, 1e6, oneQueue("SqlTest")...); err != nil {
 		return err
 	}
 	for range p.rounds {
@@ -177,12 +177,8 @@ func (p *plan) memory(ctx context.Context) error {
 	if err := perMessage("pull 8 in flight", []string{"bench", "pull"}); err != nil {
 		return err
 	}
-	for sent := 0.0; sent < 2e6; {
-		r := &row{values: map[string][]float64{}}
-		if err := p.generate(ctx, b, []string{"bench", "send", "--warm", "0s"}, 2*time.Second, r); err != nil {
-			return err
-		}
-		sent += 2 * r.values[rate][0]
+	if err := p.fill(ctx, b, 2e6); err != nil {
+		return err
 	}
 	loaded, err := b.anon()
 	if err != nil {
