@@ -73,6 +73,10 @@ type badHandle struct {
 
 func (h badHandle) Sync() error { return h.d.sync(h.Name(), h.Handle.Sync) }
 
+func (h badHandle) SyncAside(off, n int64) error {
+	return h.d.sync(h.Name(), func() error { return h.Handle.SyncAside(off, n) })
+}
+
 func (h badHandle) Map(size int64, write bool) (segment.Mapping, error) {
 	m, err := h.Handle.Map(size, write)
 	if err != nil {

@@ -124,6 +124,7 @@ type Options struct {
 	HASendHeartbeatInterval time.Duration
 	HAHousekeepingInterval  time.Duration
 	HATransferBatchSize     int
+	HACatchUpRate           int64         // bytes/s for a slave that lags while messages come; 0 = no limit
 	HASlaveFallbehindMax    int64         // bytes; a slave further behind does not count for SYNC_MASTER
 	SlaveTimeout            time.Duration // FLUSH_SLAVE_TIMEOUT after this
 	HAPeers                 []string      // addresses or CIDRs of slaves that count without being registered

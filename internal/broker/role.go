@@ -62,9 +62,17 @@ func (r *replication) me() ha.Name {
 	return ha.Name{Cluster: o.BrokerClusterName, Broker: o.BrokerName, ID: o.BrokerID, Addr: brokerAddr(o)}
 }
 
+// nearEnd is how far behind a slave may be to get the log as fast as it can take it.
+const nearEnd = 32 << 20
+
 func (r *replication) tuning() ha.Tuning {
 	o := r.live.Load()
-	return ha.Tuning{Batch: o.HATransferBatchSize, Heartbeat: o.HASendHeartbeatInterval, Silence: o.HAHousekeepingInterval}
+	t := ha.Tuning{Batch: o.HATransferBatchSize, Heartbeat: o.HASendHeartbeatInterval, Silence: o.HAHousekeepingInterval,
+		CatchUp: o.HACatchUpRate, Near: nearEnd}
+	if o.BrokerRole == SyncMaster {
+		t.Near = max(t.Near, o.HASlaveFallbehindMax) // sends may wait for who is so close
+	}
+	return t
 }
 
 // startRole begins the role of the options: the store is open, and nobody is

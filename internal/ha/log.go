@@ -32,6 +32,10 @@ type Tuning struct {
 	Batch     int           // most bytes of the log in a block
 	Heartbeat time.Duration // between two signs of life
 	Silence   time.Duration // after so much of it a connection is closed
+	// CatchUp is how many bytes a second go to a replica that is more than Near
+	// behind, while the log grows; 0 = no limit.
+	CatchUp int64
+	Near    int64 // bytes; somebody may wait for who is closer
 }
 
 // block is the most bytes of the log that may stand in one block.

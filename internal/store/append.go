@@ -14,14 +14,18 @@ import (
 	"gomq/internal/watermark"
 )
 
+// touchAhead is how far beyond what is written through the mapping pages get memory.
+const touchAhead = 256 << 10
+
 // tail is the end of the log, where records are appended. Guarded by the put
 // lock.
 type tail struct {
-	f      *segment.File // the file that is written, acquired; nil while the first cannot be made
-	end    int64         // of f; at once off if there is no f
-	off    int64         // of the next record
-	time   int64         // store time of the last record, ms
-	sparse bool          // behind off blocks of f may be missing (Java made it)
+	f       *segment.File // the file that is written, acquired; nil while the first cannot be made
+	end     int64         // of f; at once off if there is no f
+	off     int64         // of the next record
+	time    int64         // store time of the last record, ms
+	sparse  bool          // behind off blocks of f may be missing (Java made it)
+	touched int64         // up to here, and from where it was opened, f's pages are in memory
 }
 
 // Append numbers the records of b, writes them to the end of the log and, under
@@ -238,6 +242,12 @@ func (s *Store) piece(p []byte) error {
 			return err
 		}
 	} else {
+		if end := s.tail.off + int64(len(p)); end > s.tail.touched {
+			var err error
+			if s.tail.touched, err = s.tail.f.Touch(max(s.tail.touched, s.tail.off), end+touchAhead); err != nil {
+				return err
+			}
+		}
 		copy(s.tail.f.Bytes()[at:], p)
 	}
 	s.tail.off += int64(len(p))
@@ -268,14 +278,12 @@ func (s *Store) roll() error {
 // openTail makes f the file that is appended to, from off on.
 func (s *Store) openTail(f *segment.File, off int64) error {
 	err := f.Acquire()
-	if err == nil && s.withoutMmap {
+	if err == nil {
 		err = f.Open()
-	} else if err == nil {
-		err = f.Seal() // the mapping is enough
 	}
 	if err != nil {
 		return err
 	}
-	s.tail.f, s.tail.off, s.tail.end = f, off, f.End()
+	s.tail.f, s.tail.off, s.tail.end, s.tail.touched = f, off, f.End(), off
 	return nil
 }

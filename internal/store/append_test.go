@@ -441,7 +441,7 @@ func TestFailStop(t *testing.T) {
 	for _, c := range []struct {
 		sync, mmap bool
 		op         simdisk.Op
-	}{{true, false, simdisk.OpSync}, {true, true, simdisk.OpMapSync}, {false, true, simdisk.OpMapSync}, {false, false, simdisk.OpSync}, {true, false, simdisk.OpWrite}} {
+	}{{true, false, simdisk.OpSync}, {true, true, simdisk.OpMapSync}, {false, true, simdisk.OpSync}, {false, false, simdisk.OpSync}, {true, false, simdisk.OpWrite}} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			d := simdisk.New()
 			without := !c.mmap

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gomq/internal/failpoint"
+	"gomq/internal/store/segment"
 	"gomq/internal/watermark"
 )
 
@@ -15,8 +16,9 @@ const (
 	// it goes on as soon as nobody does.
 	mostYields = 64
 	// flushEarly is how much not yet durable log starts a flush before its time
-	// under ASYNC_FLUSH.
-	flushEarly = 64 << 20
+	// under ASYNC_FLUSH: little, so that each is short, where flushes cost nobody a
+	// wait (segment.Aside), and much where the fewer the better.
+	flushEarly, flushEarlyAside = 64 << 20, 8 << 20
 )
 
 // flushing is the flusher: the only one who syncs the log and advances Durable,
@@ -66,12 +68,15 @@ func (s *Store) flushGrouped(ctx context.Context) error {
 // flushTimed syncs everything appended once each interval.
 func (s *Store) flushTimed(ctx context.Context) error {
 	w := make(wake, 1)
-	asked := false
+	asked, early := false, int64(flushEarly)
+	if segment.Aside() {
+		early = flushEarlyAside
+	}
 	t := time.NewTicker(s.o.FlushInterval)
 	defer t.Stop()
 	for {
 		if !asked {
-			s.Appended.When(s.Durable.Load()+flushEarly, time.Time{}, w)
+			s.Appended.When(s.Durable.Load()+early, time.Time{}, w)
 			asked = true
 		}
 		select {
@@ -135,7 +140,11 @@ func (s *Store) syncLog(from, to int64) error {
 		if s.withoutMmap {
 			err = f.Sync()
 		} else if err = f.Acquire(); err == nil {
-			err = f.SyncMapped(from, end)
+			if s.o.SyncFlush {
+				err = f.SyncMapped(from, end)
+			} else {
+				err = f.SyncAside(from, end)
+			}
 			f.Release()
 		}
 		if err != nil {

@@ -217,6 +217,15 @@ func (h diskHandle) Sync() error {
 	return h.fail("fdatasync", retry(func() error { return unix.Fdatasync(h.fd()) }))
 }
 
+// SyncAside hands fdatasync to io_uring.
+func (h diskHandle) SyncAside(off, n int64) error {
+	err := syncAside(h.File, off, n)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return h.fail("fdatasync by io_uring", err)
+}
+
 // DropCache calls posix_fadvise with DONTNEED.
 func (h diskHandle) DropCache(off, n int64) error {
 	return h.fail("fadvise", retry(func() error { return unix.Fadvise(h.fd(), off, n, unix.FADV_DONTNEED) }))

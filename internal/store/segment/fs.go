@@ -58,6 +58,9 @@ type Handle interface {
 	Zero(off, n int64) error
 	// Sync makes the file's content durable (fdatasync), mapped writes included.
 	Sync() error
+	// SyncAside is Sync of [off, off+n) that keeps no processor from others while it
+	// waits. errors.ErrUnsupported: it cannot be had, nothing was done.
+	SyncAside(off, n int64) error
 	// DropCache makes the system forget what it holds of [off, off+n) in memory and
 	// has (or believes to have) written, so that the next read comes from the disk.
 	DropCache(off, n int64) error

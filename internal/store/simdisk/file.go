@@ -179,6 +179,19 @@ func (h *handle) Sync() error {
 	return h.s.flush(h.n, OpSync, h.name, 0, int64(len(h.n.live)))
 }
 
+// SyncAside is Sync of the pages of a range.
+func (h *handle) SyncAside(off, n int64) error {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if _, err := h.enter(OpSync); err != nil {
+		if !errors.Is(err, ErrOff) {
+			h.n.lose(off, off+n)
+		}
+		return err
+	}
+	return h.s.flush(h.n, OpSync, h.name, off, off+n)
+}
+
 func (h *handle) Close() error {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
