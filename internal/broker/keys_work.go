@@ -26,7 +26,7 @@ func replicationKeys(o *Options) config.Section {
 			Doc: "gomq's own: addresses or networks of slaves that count for SYNC_MASTER without being registered, with ; between them."},
 		{Name: "haRepairWaitSeconds", Field: &o.HARepairWaitSeconds, Default: "30", Unit: "s", Range: "0..86400", Change: config.Restart, Tier: 2,
 			Doc: "gomq's own: how long a master that was killed waits, before it opens, for a slave that has the end of its log. 0: not at all."},
-		{Name: "haCatchUpRate", Field: &o.HACatchUpRate, Default: "209715200", Unit: "B/s", Range: "0..", Change: config.Hot, Tier: 2,
+		{Name: "haCatchUpRate", Field: &o.HACatchUpRate, Default: "230686720", Unit: "B/s", Range: "0..", Change: config.Hot, Tier: 2,
 			Doc: "gomq's own: most bytes a second for a slave that lags (32 MiB; at a SYNC_MASTER haSlaveFallbehindMax) while messages come. 0: no limit. Without new messages there is none."},
 		{Name: "slaveReadEnable", Field: &o.SlaveReadEnable, Default: "false", Change: config.Hot, Tier: 2,
 			Doc: "Suggest a slave to consumers that lag behind what the master has in memory (accessMessageInMemoryMaxRatio): that of the group's whichBrokerWhenConsumeSlowly; others its brokerId."},

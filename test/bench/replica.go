@@ -102,7 +102,7 @@ func (p *plan) catchup(ctx context.Context) error {
 	defer m.stop()
 	most := &row{values: map[string][]float64{}}
 	size := 0.0
-	for size < 2<<30 {
+	for size < 1<<30 {
 		// Each message in a write of its own, as the paced producers send.
 		if err := p.load(ctx, m, shape{8, 32, true}, time.Second, most); err != nil {
 			return err
@@ -114,6 +114,7 @@ func (p *plan) catchup(ctx context.Context) error {
 	quarter := []string{"bench", "send", "--conns", "8", "--depth", "32", "--warm", "500ms", "--rate", fmt.Sprint(int(median(most.values[rate]) / 4))}
 	alone, beside := p.table.row("producers at a quarter of the maximum, alone"), p.table.row("producers at a quarter, while a slave catches up")
 	for range p.rounds {
+		wait(ctx, 5*time.Second) // a hypervisor takes back the memory of the files that were just removed
 		if err := p.generate(ctx, m, quarter, p.dur, alone); err != nil {
 			return err
 		}
@@ -123,7 +124,8 @@ func (p *plan) catchup(ctx context.Context) error {
 		}
 		sent := make(chan error, 1)
 		go func() {
-			sent <- p.generate(ctx, m, quarter, 2*p.dur, beside)
+			// As long as the slave needs at haCatchUpRate, and not much longer.
+			sent <- p.generate(ctx, m, quarter, time.Duration(before/220e6*float64(time.Second)), beside)
 		}()
 		err = p.catchUp(ctx, m, before)
 		if err := errors.Join(err, <-sent); err != nil {

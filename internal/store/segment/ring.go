@@ -26,6 +26,7 @@ const (
 	ringOffEntries = 0x10000000 // where to map the submission entries
 	ringOpFsync    = 3
 	ringFsyncData  = 1 << 0
+	ringWait       = 1 << 0 // IORING_ENTER_GETEVENTS
 )
 
 // ringParams is struct io_uring_params.
@@ -113,22 +114,27 @@ func newRing() (_ *ring, err error) {
 }
 
 // fdatasync is fdatasync(2) of [off, off+n) of an open file, what was written
-// through a mapping included; n = 0 means to the end.
+// through a mapping included; n = 0 means to the end. errors.ErrUnsupported: the
+// kernel did not take the call, nothing was done.
 func (r *ring) fdatasync(fd int, off int64, n uint32) error {
 	*r.entry = ringEntry{op: ringOpFsync, fd: int32(fd), off: uint64(off), n: n, how: ringFsyncData}
 	r.sent.Add(1)
 	for {
-		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 0, 0, 0, 0)
+		errno := r.enter(1, 0, 0)
 		if errno == 0 {
 			break
 		}
-		if errno != unix.EINTR && errno != unix.EAGAIN && errno != unix.EBUSY {
-			return errno
+		if errno != unix.EINTR {
+			r.sent.Add(^uint32(0))
+			return errors.ErrUnsupported
 		}
 	}
 	at := r.taken.Load()
-	if err := r.ready.Read(func(uintptr) bool { return r.done.Load() != at }); err != nil {
-		return err
+	done := func(uintptr) bool { return r.done.Load() != at }
+	if err := r.ready.Read(done); err != nil {
+		for !done(0) { // the call is under way and has to end before the ring does another
+			r.enter(0, 1, ringWait)
+		}
 	}
 	res := r.results[at%uint32(len(r.results))].res
 	r.taken.Store(at + 1)
@@ -136,6 +142,11 @@ func (r *ring) fdatasync(fd int, off int64, n uint32) error {
 		return syscall.Errno(-res)
 	}
 	return nil
+}
+
+func (r *ring) enter(submit, complete, flags uintptr) syscall.Errno {
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), submit, complete, flags, 0, 0)
+	return errno
 }
 
 // rings are those that nobody uses at the moment: as many as there were callers at
