@@ -89,3 +89,30 @@ func TestTouch(t *testing.T) {
 		}
 	}
 }
+
+// Where the system has no io_uring, or forbids it, the mapping is synced as before.
+func TestSyncAsideWithoutRing(t *testing.T) {
+	rings.mu.Lock()
+	free := rings.free
+	rings.free, rings.none = nil, true
+	rings.mu.Unlock()
+	defer func() {
+		rings.mu.Lock()
+		rings.free, rings.none = free, false
+		rings.mu.Unlock()
+	}()
+	l := NewList(options(1<<16, 10), t.TempDir(), Found{Size: 1 << 16})
+	f := newFile(t, l, true)
+	if err := errors.Join(f.Acquire(), f.Open()); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Release()
+	defer f.Seal()
+	f.Bytes()[0] = 1
+	if err := f.Writer().SyncAside(0, 1<<16); Aside() || !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("without io_uring: %v", err)
+	}
+	if err := f.SyncAside(f.Base(), f.End()); err != nil {
+		t.Errorf("the mapping: %v", err)
+	}
+}
