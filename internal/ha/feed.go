@@ -247,8 +247,9 @@ func (f *feed) send(ctx context.Context, next int64) error {
 				runtime.Gosched()
 				end = ship.Load()
 			}
+			now := f.m.o.Tune()
 			var err error
-			if buf, next, err = f.fill(buf[:0], next, end, f.m.o.Tune().block()); err != nil {
+			if buf, next, err = f.fill(buf[:0], next, end, now.block()); err != nil {
 				return err
 			}
 			failpoint.Hit("haSend")
@@ -256,7 +257,7 @@ func (f *feed) send(ctx context.Context, next int64) error {
 				return err
 			}
 			idle = false
-			if d := held.pause(time.Now(), f.m.o.Tune(), end, next, len(buf)); d > 0 && !sleep(ctx, d) {
+			if d := held.pause(time.Now(), now, end, next, len(buf)); d > 0 && !sleep(ctx, d) {
 				return nil
 			}
 			continue

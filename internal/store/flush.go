@@ -69,7 +69,7 @@ func (s *Store) flushGrouped(ctx context.Context) error {
 func (s *Store) flushTimed(ctx context.Context) error {
 	w := make(wake, 1)
 	asked, early := false, int64(flushEarly)
-	if segment.Aside() {
+	if !s.withoutMmap && segment.Aside() { // the other writer's syncs are plain, see syncLog
 		early = flushEarlyAside
 	}
 	t := time.NewTicker(s.o.FlushInterval)

@@ -63,8 +63,7 @@ type ringCompletion struct {
 // ring makes one call at a time; it lasts as long as the process.
 type ring struct {
 	fd      int
-	ready   syscall.RawConn // readable when a call is done
-	file    *os.File        // of ready
+	ready   syscall.RawConn // readable when a call is done; it keeps the file
 	sent    *atomic.Uint32  // tail of the submissions
 	taken   *atomic.Uint32  // head of the completions
 	done    *atomic.Uint32  // tail of the completions
@@ -108,14 +107,13 @@ func newRing() (_ *ring, err error) {
 	if err := unix.SetNonblock(r.fd, true); err != nil { // so that the file below uses the poller
 		return nil, err
 	}
-	r.file = os.NewFile(uintptr(r.fd), "io_uring")
-	r.ready, err = r.file.SyscallConn()
+	r.ready, err = os.NewFile(uintptr(r.fd), "io_uring").SyscallConn()
 	return r, err
 }
 
 // fdatasync is fdatasync(2) of [off, off+n) of an open file, what was written
-// through a mapping included; n = 0 means to the end. errors.ErrUnsupported: the
-// kernel did not take the call, nothing was done.
+// through a mapping included. errors.ErrUnsupported: the kernel did not take the call,
+// nothing was done.
 func (r *ring) fdatasync(fd int, off int64, n uint32) error {
 	*r.entry = ringEntry{op: ringOpFsync, fd: int32(fd), off: uint64(off), n: n, how: ringFsyncData}
 	r.sent.Add(1)
@@ -183,8 +181,7 @@ func giveRing(r *ring) {
 	rings.free = append(rings.free, r)
 }
 
-// Aside says whether File.SyncMapped can make what it makes durable without
-// keeping a processor from others meanwhile.
+// Aside says whether File.SyncAside keeps no processor from others.
 func Aside() bool {
 	r := takeRing()
 	if r == nil {

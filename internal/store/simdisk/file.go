@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"syscall"
 
@@ -167,29 +168,22 @@ func (h *handle) DropCache(off, n int64) error {
 }
 
 // Sync makes the content durable.
-func (h *handle) Sync() error {
-	h.s.mu.Lock()
-	defer h.s.mu.Unlock()
-	if _, err := h.enter(OpSync); err != nil {
-		if !errors.Is(err, ErrOff) {
-			h.n.lose(0, int64(len(h.n.live)))
-		}
-		return err
-	}
-	return h.s.flush(h.n, OpSync, h.name, 0, int64(len(h.n.live)))
-}
+func (h *handle) Sync() error { return h.sync(0, math.MaxInt64) }
 
 // SyncAside is Sync of the pages of a range.
-func (h *handle) SyncAside(off, n int64) error {
+func (h *handle) SyncAside(off, n int64) error { return h.sync(off, off+n) }
+
+func (h *handle) sync(off, end int64) error {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
+	end = min(end, int64(len(h.n.live)))
 	if _, err := h.enter(OpSync); err != nil {
 		if !errors.Is(err, ErrOff) {
-			h.n.lose(off, off+n)
+			h.n.lose(off, end)
 		}
 		return err
 	}
-	return h.s.flush(h.n, OpSync, h.name, off, off+n)
+	return h.s.flush(h.n, OpSync, h.name, off, end)
 }
 
 func (h *handle) Close() error {
