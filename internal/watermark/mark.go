@@ -34,6 +34,7 @@ type Mark struct {
 	waiting []entry    // from head on, in rising order of at
 	head    int
 	due     int64 // unix ns of the earliest deadline waiting; 0 = none
+	telling bool  // Advance is telling those whom it has reached
 	failed  error
 }
 
@@ -65,7 +66,8 @@ func (m *Mark) Advance(n int64) {
 	m.value.Store(n)
 	for {
 		m.mu.Lock()
-		if m.head == len(m.waiting) || m.waiting[m.head].at > n {
+		m.telling = m.head < len(m.waiting) && m.waiting[m.head].at <= n
+		if !m.telling {
 			m.mu.Unlock()
 			return
 		}
@@ -86,13 +88,16 @@ func (m *Mark) pop() Waiter {
 	return w
 }
 
-// When tells w once the mark has reached at, at once if it has. A zero deadline
+// When tells w once the mark has reached at: at once if it has, unless Advance is
+// still about to tell those who waited for no more; then behind them. A zero deadline
 // waits for ever; a deadline is noticed by the next Expire after it.
 func (m *Mark) When(at int64, deadline time.Time, w Waiter) {
 	m.mu.Lock()
-	if m.failed != nil || m.value.Load() >= at {
+	reached := m.value.Load() >= at
+	behind := m.telling || m.head < len(m.waiting) && m.waiting[m.head].at <= at
+	if reached && !behind || !reached && m.failed != nil {
 		err := m.failed
-		if m.value.Load() >= at {
+		if reached {
 			err = nil
 		}
 		m.mu.Unlock()
@@ -137,7 +142,7 @@ func (m *Mark) Expire(now time.Time) {
 	m.due = 0
 	for _, e := range m.waiting[m.head:] {
 		switch {
-		case e.deadline != 0 && e.deadline <= n:
+		case e.deadline != 0 && e.deadline <= n && e.at > m.value.Load():
 			gone = append(gone, e.w)
 			continue
 		case e.deadline != 0 && (m.due == 0 || e.deadline < m.due):
@@ -166,7 +171,11 @@ func (m *Mark) Fail(err error) {
 	m.waiting, m.head, m.due = nil, 0, 0
 	m.mu.Unlock()
 	for _, e := range gone {
-		e.w.Done(err)
+		if e.at <= m.value.Load() {
+			e.w.Done(nil)
+		} else {
+			e.w.Done(err)
+		}
 	}
 }
 

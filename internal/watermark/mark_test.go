@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,5 +137,42 @@ func TestConcurrent(t *testing.T) {
 	cancel()
 	if err := m.Wait(ctx, m.Load()+1); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// Whoever comes when the mark has passed already, while others are still being told,
+// is told behind those who wait for no more: whatever happens to the mark meanwhile.
+func TestOrderOfLateComers(t *testing.T) {
+	for name, meanwhile := range map[string]func(m *Mark){
+		"nothing": func(*Mark) {},
+		"expire":  func(m *Mark) { m.Expire(time.Now().Add(time.Hour)) },
+	} {
+		m := New(0)
+		inside, release, advanced := make(chan bool), make(chan bool), make(chan bool)
+		var order []int
+		told := func(i int) Waiter {
+			return Func(func(err error) {
+				if err != nil {
+					t.Errorf("%s: %d was told %v", name, i, err)
+				}
+				if i == 1 {
+					inside <- true
+					<-release
+				}
+				order = append(order, i)
+			})
+		}
+		m.When(1, time.Time{}, told(1))
+		go func() { m.Advance(5); close(advanced) }()
+		<-inside
+		m.When(3, time.Now(), told(3))
+		m.When(2, time.Now(), told(2))
+		meanwhile(m)
+		release <- true
+		<-advanced
+		m.When(4, time.Time{}, told(4)) // nobody is being told any more: at once
+		if !slices.Equal(order, []int{1, 2, 3, 4}) {
+			t.Errorf("%s: told in the order %v", name, order)
+		}
 	}
 }
