@@ -107,7 +107,7 @@ func dial(ctx context.Context, o *Options, m *meter) (*wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the broker: %w", err)
 	}
-	return &wire{o: o, m: m, c: c, sentAt: make([]int64, o.Depth), lat: newHistogram(), in: make([]byte, 64<<10)}, nil
+	return &wire{o: o, m: m, c: c, sentAt: make([]int64, o.Depth), lat: newHistogram(), in: make([]byte, 4*lot)}, nil
 }
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(time.Minute), 3) }

@@ -26,17 +26,26 @@ func (w *wire) next() []byte {
 
 const maxAnswer = 16 << 20
 
+// lot is how much one read may bring: to look at much at a time, and to move what
+// is no whole answer yet seldom, makes the generator light.
+const lot = 64 << 10
+
 // room makes place for the next read, in a larger buffer when an answer asks
 // for one.
 func (w *wire) room() {
-	left := copy(w.in, w.in[w.r:w.w])
-	w.r, w.w = 0, left
-	need := 64 << 10
-	if left >= 4 {
-		need = max(need, 4+min(int(binary.BigEndian.Uint32(w.in)), maxAnswer))
+	need := lot
+	if w.w-w.r >= 4 {
+		need = max(need, 4+min(int(binary.BigEndian.Uint32(w.in[w.r:])), maxAnswer)-(w.w-w.r))
 	}
-	if len(w.in) < need || left == len(w.in) {
-		w.in = append(make([]byte, 0, 2*need), w.in[:left]...)[:2*need]
+	switch {
+	case w.r == w.w:
+		w.r, w.w = 0, 0
+	case len(w.in)-w.w < need:
+		w.w = copy(w.in, w.in[w.r:w.w])
+		w.r = 0
+	}
+	if len(w.in)-w.w < need {
+		w.in = append(make([]byte, 0, 2*(w.w+need)), w.in[:w.w]...)[:2*(w.w+need)]
 	}
 }
 

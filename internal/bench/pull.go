@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"strconv"
 	"time"
 
 	"gomq/internal/protocol"
@@ -166,7 +168,7 @@ func (w *wire) pullAll(spans []span) error {
 // pulls keeps a pull of each slot in flight: place says of what, took gets the
 // answers.
 func (w *wire) pulls(place func(slot int) (queue int32, offset int64), took func(slot int, code int32, header, body []byte) error) error {
-	frames := make([][]byte, w.o.Depth)
+	frames := make([]pullFrame, w.o.Depth)
 	var out []byte
 	due := make([]int, w.o.Depth)
 	for i := range due {
@@ -177,9 +179,8 @@ func (w *wire) pulls(place func(slot int) (queue int32, offset int64), took func
 		out = out[:0]
 		for _, slot := range due {
 			queue, at := place(slot)
-			frames[slot] = pullFrame(w.o, frames[slot], slot, queue, at)
 			w.sentAt[slot] = now
-			out = append(out, frames[slot]...)
+			out = append(out, frames[slot].of(w.o, slot, queue, at)...)
 		}
 		due = due[:0]
 		if _, err := w.c.Write(out); err != nil {
@@ -209,9 +210,26 @@ func countRecords(b []byte) (n int64) {
 	return n
 }
 
-// pullFrame is the pull of one slot; a frame made before is used again with the
-// digits of its offset replaced.
-func pullFrame(o *Options, frame []byte, slot int, queue int32, offset int64) []byte {
+// pullFrame is the pull of one slot. Where only the digits of the offset differ from
+// the pull before it, they alone are written.
+type pullFrame struct {
+	b      []byte
+	queue  int32
+	digits int // where the offset stands in b ...
+	n      int // ... and how long it is
+}
+
+// offsetName stands before the offset's digits, and before nothing else, in both
+// encodings: after it come a few bytes that are no digits.
+var offsetName = []byte("queueOffset")
+
+func (f *pullFrame) of(o *Options, slot int, queue int32, offset int64) []byte {
+	var text [20]byte
+	digits := strconv.AppendInt(text[:0], offset, 10)
+	if f.b != nil && f.queue == queue && f.n == len(digits) {
+		copy(f.b[f.digits:], digits)
+		return f.b
+	}
 	h := &protocol.PullHeader{Group: []byte(o.Group), Topic: []byte(o.Topic), QueueID: queue, QueueOffset: offset, MaxMsgNums: int32(o.Batch),
 		SysFlag: protocol.PullSubscription, Subscription: []byte("*"), ExpressionType: []byte("TAG")}
 	if o.SQL != "" {
@@ -220,5 +238,8 @@ func pullFrame(o *Options, frame []byte, slot int, queue int32, offset int64) []
 	c := protocol.NewRequest(protocol.PullMessage, h, nil)
 	c.Codec = o.Codec
 	c.Opaque = firstOpaque + int32(slot)
-	return c.AppendTo(frame[:0])
+	f.b, f.queue, f.n = c.AppendTo(f.b[:0]), queue, len(digits)
+	at := bytes.LastIndex(f.b, offsetName) + len(offsetName)
+	f.digits = at + bytes.Index(f.b[at:], digits)
+	return f.b
 }

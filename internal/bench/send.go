@@ -170,7 +170,8 @@ func (w *wire) write(r *ring, slots []int) error {
 }
 
 // sendPaced sends at a fixed rate whatever the answers do, with up to Depth in
-// flight; the time of a request counts from when it was due.
+// flight; the time of a request counts from when it was due. What is due at the same
+// time goes out in one write, unless each request is to have its own.
 func (w *wire) sendPaced(r *ring) error {
 	free := make(chan int, w.o.Depth)
 	for i := range w.o.Depth {
@@ -181,17 +182,30 @@ func (w *wire) sendPaced(r *ring) error {
 	group.Go("bench pacer", func(ctx context.Context) error {
 		gap := float64(time.Second) * float64(w.o.Conns) / w.o.Rate
 		start := time.Now()
-		for k := 0; ; k++ {
-			due := start.Add(time.Duration(float64(k) * gap))
-			sleepUntil(due, gap)
-			var s int
-			select {
-			case s = <-free:
-			case <-ctx.Done():
-				return nil
+		due := func(k int) time.Time { return start.Add(time.Duration(float64(k) * gap)) }
+		var out []byte
+		for k := 0; ; {
+			sleepUntil(due(k), gap)
+			most := 1
+			if late := time.Since(due(k)); !w.o.Each && late > 0 {
+				most += int(float64(late) / gap)
 			}
-			w.sentAt[s] = due.UnixNano()
-			if _, err := w.c.Write(r.frames(s, s+1)); err != nil {
+			out = out[:0]
+			for range min(most, w.o.Depth) {
+				var s int
+				select {
+				case s = <-free:
+				case <-ctx.Done():
+					return nil
+				}
+				w.sentAt[s] = due(k).UnixNano()
+				out = append(out, r.frames(s, s+1)...)
+				k++
+				if len(free) == 0 { // the rest is due too, but not before there are answers
+					break
+				}
+			}
+			if _, err := w.c.Write(out); err != nil {
 				return nil
 			}
 		}

@@ -14,7 +14,7 @@ const (
 	// quiet is for how long nothing is appended before nobody is taken to be in the way.
 	quiet = 100 * time.Millisecond
 	// spare is how much of a write that came late may be made good.
-	spare = 500 * time.Microsecond
+	spare = 5 * time.Millisecond
 	// breath is the least pause between two writes: the runtime looks for what has
 	// come from the network once nobody wants to run.
 	breath = 100 * time.Microsecond

@@ -236,18 +236,18 @@ func (f *indexFile) sync(count int32, all bool) error {
 		return nil
 	}
 	if all {
-		if err := f.m.Sync(0, f.entryAt(count)); err != nil {
+		if err := segment.SyncAside(f.f, f.m, 0, f.entryAt(count)); err != nil {
 			return err
 		}
 		f.synced, f.whole = count, true
 		return nil
 	}
 	from, to := f.entryAt(f.synced), f.entryAt(count)
-	if err := f.m.Sync(from, to-from); err != nil {
+	if err := segment.SyncAside(f.f, f.m, from, to-from); err != nil {
 		return err
 	}
 	// The header last: what it says is there is there.
-	if err := f.m.Sync(0, indexHeaderSize); err != nil {
+	if err := segment.SyncAside(f.f, f.m, 0, indexHeaderSize); err != nil {
 		return err
 	}
 	f.synced, f.whole = count, false

@@ -330,7 +330,7 @@ func (q *Queue) sync(from, end int64) error {
 		stop := min(to, f.End())
 		err := f.Acquire()
 		if err == nil {
-			err = f.SyncMapped(at, stop)
+			err = f.SyncAside(at, stop)
 			f.Release()
 		}
 		if errors.Is(err, segment.ErrGone) {

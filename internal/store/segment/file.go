@@ -271,18 +271,29 @@ func (f *File) SyncMapped(from, to int64) error {
 	return f.m.Sync(from-f.base, min(to, f.End())-from)
 }
 
-// SyncAside is SyncMapped; where it can be had (Aside), and between Open and Seal,
-// it keeps no processor from others while it waits.
+// SyncAside is SyncMapped; where it can be had (Aside) it keeps no processor from
+// others while it waits.
 func (f *File) SyncAside(from, to int64) error {
 	f.mu.Lock()
 	h := f.h
 	f.mu.Unlock()
-	if h != nil {
-		if err := h.SyncAside(from-f.base, min(to, f.End())-from); !errors.Is(err, errors.ErrUnsupported) {
-			return err
+	if h == nil {
+		var err error
+		if h, err = f.l.o.FS.OpenFile(f.Path(), os.O_RDWR); err != nil {
+			return f.SyncMapped(from, to) // it needs no descriptor, and no name
 		}
+		defer h.Close()
 	}
-	return f.SyncMapped(from, to)
+	return SyncAside(h, f.m, from-f.base, min(to, f.End())-from)
+}
+
+// SyncAside makes [off, off+n) of h's file, written through its mapping m, durable:
+// aside (Handle.SyncAside) where that can be had, by msync otherwise.
+func SyncAside(h Handle, m Mapping, off, n int64) error {
+	if err := h.SyncAside(off, n); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return m.Sync(off, n)
 }
 
 // zeros is what Touch writes; nobody writes to it.
