@@ -13,7 +13,9 @@ type pace struct {
 const (
 	// quiet is for how long nothing is appended before nobody is taken to be in the way.
 	quiet = 100 * time.Millisecond
-	// spare is how much of a write that came late may be made good.
+	// spare is how late a write may be for the time to be made good: long enough for
+	// the pauses that a busy processor makes longer, little enough for the burst, about
+	// a megabyte at the default rate, to be short.
 	spare = 5 * time.Millisecond
 	// breath is the least pause between two writes: the runtime looks for what has
 	// come from the network once nobody wants to run.
