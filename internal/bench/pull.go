@@ -213,21 +213,17 @@ func countRecords(b []byte) (n int64) {
 // pullFrame is the pull of one slot. Where only the digits of the offset differ from
 // the pull before it, they alone are written.
 type pullFrame struct {
-	b      []byte
-	queue  int32
-	digits int // where the offset stands in b ...
-	n      int // ... and how long it is
+	b     []byte
+	queue int32
+	at    int // where the offset's digits begin ...
+	n     int // ... and how many there are; 0 = not known
 }
-
-// offsetName stands before the offset's digits, and before nothing else, in both
-// encodings: after it come a few bytes that are no digits.
-var offsetName = []byte("queueOffset")
 
 func (f *pullFrame) of(o *Options, slot int, queue int32, offset int64) []byte {
 	var text [20]byte
 	digits := strconv.AppendInt(text[:0], offset, 10)
-	if f.b != nil && f.queue == queue && f.n == len(digits) {
-		copy(f.b[f.digits:], digits)
+	if f.queue == queue && f.n == len(digits) {
+		copy(f.b[f.at:], digits)
 		return f.b
 	}
 	h := &protocol.PullHeader{Group: []byte(o.Group), Topic: []byte(o.Topic), QueueID: queue, QueueOffset: offset, MaxMsgNums: int32(o.Batch),
@@ -238,8 +234,15 @@ func (f *pullFrame) of(o *Options, slot int, queue int32, offset int64) []byte {
 	c := protocol.NewRequest(protocol.PullMessage, h, nil)
 	c.Codec = o.Codec
 	c.Opaque = firstOpaque + int32(slot)
-	f.b, f.queue, f.n = c.AppendTo(f.b[:0]), queue, len(digits)
-	at := bytes.LastIndex(f.b, offsetName) + len(offsetName)
-	f.digits = at + bytes.Index(f.b[at:], digits)
+	f.b, f.queue, f.n = c.AppendTo(f.b[:0]), queue, 0
+	// The field's name as no value can have it in it: JSON escapes quotes, and a text
+	// of the other encoding has no zero bytes.
+	name := []byte(`"queueOffset":"`)
+	if o.Codec == protocol.Binary {
+		name = append([]byte("queueOffset\x00\x00\x00"), byte(len(digits)))
+	}
+	if at := bytes.Index(f.b, name); at >= 0 {
+		f.at, f.n = at+len(name), len(digits)
+	}
 	return f.b
 }

@@ -153,13 +153,19 @@ func (w *wire) sendAll(r *ring) error {
 
 func (w *wire) write(r *ring, slots []int) error {
 	now := time.Now().UnixNano()
+	for _, s := range slots {
+		w.sentAt[s] = now
+	}
+	return w.put(r, slots)
+}
+
+// put writes the requests of slots, neighbours in one call unless each is to have
+// its own.
+func (w *wire) put(r *ring, slots []int) error {
 	for i := 0; i < len(slots); {
 		j := i + 1
 		for !w.o.Each && j < len(slots) && slots[j] == slots[j-1]+1 {
 			j++
-		}
-		for _, s := range slots[i:j] {
-			w.sentAt[s] = now
 		}
 		if _, err := w.c.Write(r.frames(slots[i], slots[j-1]+1)); err != nil {
 			return err
@@ -171,7 +177,7 @@ func (w *wire) write(r *ring, slots []int) error {
 
 // sendPaced sends at a fixed rate whatever the answers do, with up to Depth in
 // flight; the time of a request counts from when it was due. What is due at the same
-// time goes out in one write, unless each request is to have its own.
+// time goes out together.
 func (w *wire) sendPaced(r *ring) error {
 	free := make(chan int, w.o.Depth)
 	for i := range w.o.Depth {
@@ -182,30 +188,25 @@ func (w *wire) sendPaced(r *ring) error {
 	group.Go("bench pacer", func(ctx context.Context) error {
 		gap := float64(time.Second) * float64(w.o.Conns) / w.o.Rate
 		start := time.Now()
-		due := func(k int) time.Time { return start.Add(time.Duration(float64(k) * gap)) }
-		var out []byte
+		var slots []int
 		for k := 0; ; {
-			sleepUntil(due(k), gap)
-			most := 1
-			if late := time.Since(due(k)); !w.o.Each && late > 0 {
-				most += int(float64(late) / gap)
+			due := start.Add(time.Duration(float64(k) * gap))
+			sleepUntil(due, gap)
+			select {
+			case s := <-free:
+				slots = append(slots[:0], s)
+			case <-ctx.Done():
+				return nil
 			}
-			out = out[:0]
-			for range min(most, w.o.Depth) {
-				var s int
-				select {
-				case s = <-free:
-				case <-ctx.Done():
-					return nil
-				}
-				w.sentAt[s] = due(k).UnixNano()
-				out = append(out, r.frames(s, s+1)...)
+			// Whatever else is due goes along, as far as there are slots.
+			for more := min(int(float64(time.Since(due))/gap), len(free)); more > 0; more-- {
+				slots = append(slots, <-free)
+			}
+			for _, s := range slots {
+				w.sentAt[s] = start.Add(time.Duration(float64(k) * gap)).UnixNano()
 				k++
-				if len(free) == 0 { // the rest is due too, but not before there are answers
-					break
-				}
 			}
-			if _, err := w.c.Write(out); err != nil {
+			if err := w.put(r, slots); err != nil {
 				return nil
 			}
 		}

@@ -234,6 +234,17 @@ func (f *File) opened(flag int, fn func(h Handle) error) error {
 	return fn(h)
 }
 
+// writing is opened with the descriptor that Open keeps, where it does.
+func (f *File) writing(fn func(h Handle) error) error {
+	f.mu.Lock()
+	h := f.h
+	f.mu.Unlock()
+	if h != nil {
+		return fn(h)
+	}
+	return f.opened(os.O_RDWR, fn)
+}
+
 // Open keeps a descriptor open for Write and Sync until Seal.
 func (f *File) Open() error {
 	f.mu.Lock()
@@ -274,17 +285,15 @@ func (f *File) SyncMapped(from, to int64) error {
 // SyncAside is SyncMapped; where it can be had (Aside) it keeps no processor from
 // others while it waits.
 func (f *File) SyncAside(from, to int64) error {
-	f.mu.Lock()
-	h := f.h
-	f.mu.Unlock()
-	if h == nil {
-		var err error
-		if h, err = f.l.o.FS.OpenFile(f.Path(), os.O_RDWR); err != nil {
-			return f.SyncMapped(from, to) // it needs no descriptor, and no name
-		}
-		defer h.Close()
+	had := false
+	err := f.writing(func(h Handle) error {
+		had = true
+		return SyncAside(h, f.m, from-f.base, min(to, f.End())-from)
+	})
+	if !had { // no descriptor is to be had, or the name is gone: msync needs neither
+		return f.SyncMapped(from, to)
 	}
-	return SyncAside(h, f.m, from-f.base, min(to, f.End())-from)
+	return err
 }
 
 // SyncAside makes [off, off+n) of h's file, written through its mapping m, durable:
@@ -322,15 +331,7 @@ func wholePages(off int64) int64 { return (off + pageSize - 1) / pageSize * page
 // Sync makes all of the file durable, however it was written. It uses the
 // descriptor that Open keeps, so that it hears of errors of what was written with
 // it; Seal must not come meanwhile.
-func (f *File) Sync() error {
-	f.mu.Lock()
-	h := f.h
-	f.mu.Unlock()
-	if h != nil {
-		return h.Sync()
-	}
-	return f.opened(os.O_RDWR, Handle.Sync)
-}
+func (f *File) Sync() error { return f.writing(Handle.Sync) }
 
 // Allocate gives [from, to) blocks.
 func (f *File) Allocate(from, to int64) error {
