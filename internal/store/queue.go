@@ -255,11 +255,14 @@ func (q *Queue) dropBelow(logMin int64) error {
 	l := q.list()
 	for l.Len() > 1 {
 		f := l.Files()[0]
+		if f.End()/unitSize >= q.max.Load() {
+			break // its entries, or the next one, are perhaps being written
+		}
 		u, err := q.unitAt(f.End()/unitSize - 1)
 		if err != nil {
 			return err
 		}
-		if f.End()/unitSize >= q.max.Load() || !u.valid() || u.offset >= logMin {
+		if !u.valid() || u.offset >= logMin {
 			break
 		}
 		next, err := q.unitAt(f.End() / unitSize)
