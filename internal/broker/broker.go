@@ -262,7 +262,7 @@ func (b *Broker) wire(o *Options, metrics *remoting.Metrics) error {
 	b.trans = newTransDesk(b.live, b.log, b.topics, b.offsets, b.producers, b.inner, b.with.now)
 	b.topicAdmin = &topicDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, offsets: b.offsets, consumers: b.consumers, names: b.names, pulls: b.pull, stats: b.stats}
 	b.groupAdmin = &groupDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, groups: b.groups, offsets: b.offsets, producers: b.producers, consumers: b.consumers, stats: b.stats}
-	b.logState = &logDesk{live: b.live, store: b.store}
+	b.logState = &logDesk{live: b.live, store: b.store, settle: b.settle, stop: b.group.Context()}
 	b.brokerAdmin = &brokerDesk{live: b.live, log: b.log, store: b.store, topics: b.topics, names: b.names, stats: b.stats, send: b.send, delays: b.delays, lanes: b.lanes}
 	b.table = newTable(b.routes())
 	return nil

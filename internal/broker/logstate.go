@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gomq/internal/config"
 	"gomq/internal/ha"
@@ -18,11 +20,17 @@ const mostReadLog, mostSum = 1 << 20, 1 << 20
 // logDesk answers gomq brokers of the set that ask what this one has of its log:
 // 209001 and 209002.
 type logDesk struct {
-	live  *config.Live[Options]
-	store *store.Store
+	live   *config.Live[Options]
+	store  *store.Store
+	settle func(ctx context.Context) error // see ha.Replica.Settle
+	stop   context.Context                 // ends with the broker
 }
 
-// state is GOMQ_LOG_STATE (209001).
+// settleWait bounds how long a slave appends what it has of its old master.
+const settleWait = 2 * time.Second
+
+// state is GOMQ_LOG_STATE (209001). Only a master that starts asks: the one that this
+// slave follows is gone, and what it has sent is in the log before the answer.
 func (s *logDesk) state(c *remoting.Call) (remoting.Response, error) {
 	var h protocol.LogStateHeader
 	if err := c.Req.Decode(&h); err != nil {
@@ -30,6 +38,11 @@ func (s *logDesk) state(c *remoting.Call) (remoting.Response, error) {
 	}
 	if h.To-h.From > mostSum || h.From < 0 {
 		return remoting.Response{}, refuse(protocol.SystemError, "a checksum of [%d, %d), at most %d bytes are possible", h.From, h.To, mostSum)
+	}
+	ctx, cancel := context.WithTimeout(s.stop, settleWait)
+	defer cancel()
+	if err := s.settle(ctx); err != nil {
+		return remoting.Response{}, fmt.Errorf("saying how far the log goes: %w", err)
 	}
 	sum, err := ha.Sum(s.store, h.From, h.To)
 	if err != nil {

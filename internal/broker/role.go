@@ -48,6 +48,15 @@ func (b *Broker) replicaState() (s ha.ReplicaState, ok bool) {
 	return b.role.replica.State(), true
 }
 
+// settle lets what a slave has of its old master come to rest; a master's log is its
+// own.
+func (b *Broker) settle(ctx context.Context) error {
+	if b.role == nil || b.role.replica == nil {
+		return nil
+	}
+	return b.role.replica.Settle(ctx)
+}
+
 // replicas are the slaves that are connected to this master.
 func (b *Broker) replicas() []ha.ReplicaInfo {
 	if b.role == nil || b.role.master == nil {

@@ -99,7 +99,8 @@ type Replica struct {
 
 	mu    sync.Mutex // guards the rest
 	state ReplicaState
-	conn  net.Conn // of the session under way
+	cut   func(why error) // ends the session under way; nil before the first
+	over  <-chan struct{} // closed when that session has ended
 }
 
 // ReplicaState describes a Replica for people.
@@ -134,7 +135,7 @@ func NewReplica(ctx context.Context, o ReplicaOptions) *Replica {
 	r.group.Go("replica", r.run)
 	r.group.Go("end of the replica", func(ctx context.Context) error {
 		<-ctx.Done()
-		r.hangUp()
+		r.hangUp(ctx.Err())
 		return nil
 	})
 	return r
@@ -160,9 +161,29 @@ var errPaused = errors.New("it was told to pause")
 func (r *Replica) Pause(on bool) {
 	r.paused.Store(on)
 	if on {
-		r.hangUp()
+		r.hangUp(errPaused)
 	}
 	r.Kick()
+}
+
+// errSettled is why a Replica has ended a connection by itself.
+var errSettled = errors.New("a master that starts has asked how far this slave's log goes")
+
+// Settle ends the connection and returns when all that came over it is in the log, so
+// that the log's end stands still until a master is found anew: one that starts and
+// asks how far this log goes (GOMQ_LOG_STATE) must not go on from an end that is about
+// to be passed. The Replica then connects again by itself. Error: ctx has ended first.
+func (r *Replica) Settle(ctx context.Context) error {
+	over := r.hangUp(errSettled)
+	if over == nil {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("what came from the old master is still being appended: %w", ctx.Err())
+	}
 }
 
 // State says how the Replica stands.
@@ -180,13 +201,27 @@ func (r *Replica) note(fn func(s *ReplicaState)) {
 	fn(&r.state)
 }
 
-// hangUp closes the connection under way.
-func (r *Replica) hangUp() {
+// begin notes a session over conn: hangUp ends it, end says that nothing more is
+// appended by it.
+func (r *Replica) begin(ctx context.Context, conn net.Conn, master string) (_ context.Context, end func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	over := make(chan struct{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.conn != nil {
-		r.conn.Close()
+	r.state.Master = master
+	r.cut, r.over = func(why error) { cancel(why); conn.Close() }, over
+	return ctx, func() { cancel(nil); close(over) }
+}
+
+// hangUp ends the session under way; over is closed when it has ended, nil if there
+// never was one.
+func (r *Replica) hangUp(why error) (over <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut != nil {
+		r.cut(why)
 	}
+	return r.over
 }
 
 // run follows the master.

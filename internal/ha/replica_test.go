@@ -270,3 +270,57 @@ func TestReplicaTakesRecordedStream(t *testing.T) {
 		t.Errorf("the log ends at %d", s.MaxOffset())
 	}
 }
+
+// slowLog appends when the test lets it.
+type slowLog struct {
+	*memLog
+	may chan struct{}
+}
+
+func (l slowLog) AppendRaw(at int64, p []byte) (int, error) {
+	<-l.may
+	return l.memLog.AppendRaw(at, p)
+}
+
+// The log of a slave that has settled does not grow until a master is there again:
+// what its old master has sent is in it, or never will be.
+func TestReplicaSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := slowLog{newMemLog(4096, []byte("begin")...), make(chan struct{})}
+		r, calls := copier(t, l.memLog, func(o *ReplicaOptions) { o.Log = l })
+		if err := r.Settle(t.Context()); err != nil {
+			t.Errorf("before the first connection: %v", err)
+		}
+		c := <-calls
+		reported(t, c)
+		give(t, c, 5, "more")
+		synctest.Wait()
+		brief, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Settle(brief); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("settled while bytes are being appended: %v", err)
+		}
+		settled := make(chan error)
+		go func() { settled <- r.Settle(t.Context()) }()
+		synctest.Wait()
+		select {
+		case <-settled:
+			t.Error("settled while bytes are being appended")
+		case l.may <- struct{}{}:
+		}
+		if err := <-settled; err != nil || l.MaxOffset() != 9 {
+			t.Errorf("settled at %d: %v", l.MaxOffset(), err)
+		}
+		closed(t, c, "the slave hangs up")
+		if at := reported(t, <-calls); at != 9 {
+			t.Errorf("it begins again at %d", at)
+		}
+		if err := r.Settle(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if st := r.State(); st.Connected || !errors.Is(st.Err, errSettled) {
+			t.Errorf("%+v", st)
+		}
+	})
+}

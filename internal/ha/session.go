@@ -38,16 +38,16 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 		return err
 	}
 	defer conn.Close()
-	r.mu.Lock()
-	r.conn = conn
-	r.state.Master = addr
-	r.mu.Unlock()
+	// Nothing was said to the master yet: whoever hangs up before misses nothing that
+	// a dead one could still send.
+	ctx, end := r.begin(ctx, conn, addr)
+	defer end()
 	if info.Greets && r.o.Secure != nil {
 		if conn, err = r.o.Secure(dial, conn, addr); err != nil {
 			return err
 		}
 	}
-	if ctx.Err() != nil || r.paused.Load() {
+	if r.paused.Load() {
 		return errPaused
 	}
 	s := &session{r: r, conn: conn, at: l.MaxOffset(), buf: make([]byte, firstRead), turn: make(chan struct{}, 1),
@@ -61,7 +61,11 @@ func (r *Replica) session(ctx context.Context, addr string) error {
 			return err
 		}
 	}
-	return s.follow(ctx, info.Greets)
+	err = s.follow(ctx, info.Greets)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 // session is a connection to the master.

@@ -160,7 +160,10 @@ type simRemote struct {
 	s *simSlave
 }
 
-func (r simRemote) State(_ context.Context, from, to int64) (RemoteState, error) {
+func (r simRemote) State(ctx context.Context, from, to int64) (RemoteState, error) {
+	if err := r.s.rep.Settle(ctx); err != nil {
+		return RemoteState{}, err
+	}
 	l := r.s.s
 	sum, err := Sum(l, from, to)
 	return RemoteState{Name: r.x.name(r.s.id), FileSize: l.FileSize(), Min: l.MinOffset(), End: l.MaxOffset(), Empty: l.Empty(), Sum: sum}, err

@@ -3,6 +3,7 @@ package ha
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -169,7 +170,7 @@ func (x *sim) endMaster() {
 func (x *sim) double(s *simSlave) {
 	x.note("slave %d connects a second time", s.id)
 	s.wire.hold(true, false)
-	s.rep.hangUp()
+	s.rep.hangUp(errors.New("a double"))
 	time.Sleep(30 * time.Millisecond)
 	s.wire.hold(false, false)
 }
