@@ -259,31 +259,40 @@ func (p *plan) e2e(ctx context.Context) error {
 	return nil
 }
 
-// original is the Java broker in the shapes that a comparison is about.
+// original is the Java broker in the shapes that a comparison is about, and gomq in
+// the same rounds: what a machine makes of a system call changes within minutes.
 func (p *plan) original(ctx context.Context) error {
 	if p.java == "" {
 		fmt.Println("no jars of RocketMQ 4.9.7 (GOMQ_TEST_JAVA_LIB is not set): its rows are left out")
 		return nil
 	}
-	b, err := p.broker(ctx, "java", "flushDiskType=ASYNC_FLUSH")
+	java, err := p.broker(ctx, "java", "flushDiskType=ASYNC_FLUSH")
 	if err != nil {
 		return err
 	}
-	defer b.stop()
+	defer java.stop()
 	two := shapes[:2]
-	b.processors("0,1") // its compiler needs a core of its own until it is warm
+	java.processors("0,1") // its compiler needs a core of its own until it is warm
 	// It refuses sends while its compiler shares the processor.
 	refusing := func(s shape, d time.Duration, r *row) error {
 		args := []string{"bench", "send", "--conns", fmt.Sprint(s.conns), "--depth", fmt.Sprint(s.depth), fmt.Sprintf("--each=%v", s.each), "--warm", "1s", "--allow-refusals"}
-		return p.generate(ctx, b, args, d, r)
+		return p.generate(ctx, java, args, d, r)
 	}
 	if err := refusing(two[0], 40*time.Second, nil); err != nil {
 		return err
 	}
-	b.processors("0")
+	java.processors("0")
+	ours, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH")
+	if err != nil {
+		return err
+	}
+	defer ours.stop()
 	for range p.rounds {
 		for _, s := range two {
 			if err := refusing(s, p.dur, p.table.row("Java 4.9.7 async "+s.String())); err != nil {
+				return err
+			}
+			if err := p.load(ctx, ours, s, p.dur, p.table.row("async "+s.String()+", beside Java")); err != nil {
 				return err
 			}
 		}
