@@ -45,8 +45,9 @@ type Conn struct {
 	// The reader's own.
 	turn     Turn
 	in       inbuf
-	partial  bool  // frameSince is set
-	waited   bool  // the last read had to wait
+	partial  bool // frameSince is set
+	waited   bool // the last read had to wait
+	rests    rests
 	unknown  bool  // accepted, and nothing has been read: TLS or not
 	refusing bool  // stopping: what arrives is answered Stopping
 	rerr     error // result of tryRead
@@ -226,13 +227,17 @@ func (c *Conn) turns() error {
 				return err
 			}
 		}
+		frames := 0
 		for more := true; more; {
 			var err error
 			if more, err = c.runTurn(); err != nil {
 				return err
 			}
+			frames += c.turn.n
 		}
-		if !c.waited {
+		if c.rests.next(c.waited, frames) {
+			c.rest()
+		} else if !c.waited {
 			// The peer keeps this goroutine busy without a pause: on one
 			// processor the others would wait for the end of its time slice.
 			runtime.Gosched()
@@ -411,6 +416,9 @@ var Busy = Response{Code: protocol.SystemBusy, Remark: busyRemark}
 
 // endTurn ends the turn and writes its answers.
 func (c *Conn) endTurn(t *Turn) (err error) {
+	if h := c.hub; h.last.Load() != c.id {
+		h.last.Store(c.id)
+	}
 	if c.handler != nil && !c.refusing && !c.guard("end of turn", func() { c.handler.EndTurn(t) }) {
 		// The handler's state of this connection cannot be trusted any more.
 		err = ErrPanic

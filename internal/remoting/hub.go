@@ -24,6 +24,7 @@ type hub struct {
 	inbound  budget
 	waiting  atomic.Int64 // bytes that wait to be written, of all connections
 	ids      atomic.Uint64
+	last     atomic.Uint64 // whose Turn ended last
 	start    time.Time
 	tick     atomic.Int64 // nanoseconds since start, as of the last sweep; never 0
 	stopping atomic.Bool
