@@ -42,19 +42,27 @@ func (b *Broker) isMaster() bool { return b.live.Load().BrokerRole != Slave }
 
 // replicaState says how a slave stands to its master; ok is false on a master.
 func (b *Broker) replicaState() (s ha.ReplicaState, ok bool) {
-	if b.role == nil || b.role.replica == nil {
-		return s, false
+	if r := b.replica(); r != nil {
+		return r.State(), true
 	}
-	return b.role.replica.State(), true
+	return s, false
 }
 
 // settle lets what a slave has of its old master come to rest; a master's log is its
 // own.
 func (b *Broker) settle(ctx context.Context) error {
-	if b.role == nil || b.role.replica == nil {
+	if r := b.replica(); r != nil {
+		return r.Settle(ctx)
+	}
+	return nil
+}
+
+// replica is a slave's end of log shipping; nil on a master, and before the role begins.
+func (b *Broker) replica() *ha.Replica {
+	if b.role == nil {
 		return nil
 	}
-	return b.role.replica.Settle(ctx)
+	return b.role.replica
 }
 
 // replicas are the slaves that are connected to this master.

@@ -18,10 +18,11 @@ const (
 // A client that sends each message by itself and many of them ahead of the answers is
 // read as soon as it has sent two or three, and to read and to answer so few costs
 // several times what handling them does. A reader that rests before every second read
-// finds ten and more, for little more than half the processor a message. But a peer that is not so far
-// ahead has nothing more to send while its reader rests, and is slower for it. Which of
-// the two it is shows in the Turn after next, for which nobody has rested: whether more
-// than one frame had come by then. Rests become rarer each time that it had not.
+// finds ten and more, for little more than half the processor a message. But a peer that
+// is not so far ahead has nothing more to send while its reader rests, and is slower for
+// it. Which of the two it is shows in the Turn after next, for which nobody has rested:
+// whether more than one frame had come by then. Rests become rarer each time that it had
+// not.
 type rests struct {
 	busy  int // reads in a row that found bytes at once
 	after int // so many of them come before a rest

@@ -255,17 +255,18 @@ func (q *Queue) dropBelow(logMin int64) error {
 	l := q.list()
 	for l.Len() > 1 {
 		f := l.Files()[0]
-		if f.End()/unitSize >= q.max.Load() {
+		end := f.End() / unitSize
+		if end >= q.max.Load() {
 			break // its entries, or the next one, are perhaps being written
 		}
-		u, err := q.unitAt(f.End()/unitSize - 1)
+		u, err := q.unitAt(end - 1)
 		if err != nil {
 			return err
 		}
 		if !u.valid() || u.offset >= logMin {
 			break
 		}
-		next, err := q.unitAt(f.End() / unitSize)
+		next, err := q.unitAt(end)
 		if err != nil {
 			return err
 		}
@@ -273,7 +274,7 @@ func (q *Queue) dropBelow(logMin int64) error {
 			break
 		}
 		// Readers are sent beyond the file before it goes.
-		q.raiseMin(f.End() / unitSize)
+		q.raiseMin(end)
 		if err := l.DropFirst(); err != nil {
 			return err
 		}

@@ -168,9 +168,9 @@ func (p *plan) sync(ctx context.Context) error {
 }
 
 // load runs gomq bench send against b and adds its figures to row (nil: warm-up).
-func (p *plan) load(ctx context.Context, b *process, s shape, d time.Duration, row *row) error {
+func (p *plan) load(ctx context.Context, b *process, s shape, d time.Duration, row *row, flags ...string) error {
 	args := []string{"bench", "send", "--conns", fmt.Sprint(s.conns), "--depth", fmt.Sprint(s.depth), fmt.Sprintf("--each=%v", s.each), "--warm", "1s"}
-	return p.generate(ctx, b, args, d, row)
+	return p.generate(ctx, b, append(args, flags...), d, row)
 }
 
 // generate runs one verb of gomq bench.
@@ -274,11 +274,8 @@ func (p *plan) original(ctx context.Context) error {
 	two := shapes[:2]
 	java.processors("0,1") // its compiler needs a core of its own until it is warm
 	// It refuses sends while its compiler shares the processor.
-	refusing := func(s shape, d time.Duration, r *row) error {
-		args := []string{"bench", "send", "--conns", fmt.Sprint(s.conns), "--depth", fmt.Sprint(s.depth), fmt.Sprintf("--each=%v", s.each), "--warm", "1s", "--allow-refusals"}
-		return p.generate(ctx, java, args, d, r)
-	}
-	if err := refusing(two[0], 40*time.Second, nil); err != nil {
+	const refuses = "--allow-refusals"
+	if err := p.load(ctx, java, two[0], 40*time.Second, nil, refuses); err != nil {
 		return err
 	}
 	java.processors("0")
@@ -289,7 +286,7 @@ func (p *plan) original(ctx context.Context) error {
 	defer ours.stop()
 	for range p.rounds {
 		for _, s := range two {
-			if err := refusing(s, p.dur, p.table.row("Java 4.9.7 async "+s.String())); err != nil {
+			if err := p.load(ctx, java, s, p.dur, p.table.row("Java 4.9.7 async "+s.String()), refuses); err != nil {
 				return err
 			}
 			if err := p.load(ctx, ours, s, p.dur, p.table.row("async "+s.String()+", beside Java")); err != nil {
