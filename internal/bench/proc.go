@@ -31,18 +31,13 @@ func closedIsFine(w *wire, err error) error {
 	return err
 }
 
-// sleepUntil waits until a request is due, one of many that are gap ns apart. It is
-// more exact than the runtime's timers, which are served once a millisecond on an
-// idle machine. Where requests follow each other faster than that it is not: its
-// system call keeps a processor from all other goroutines for a while, and several
-// who sleep so on one processor wait for each other.
-func sleepUntil(due time.Time, gap float64) {
+// sleepUntil waits until a request is due. It is more exact than the runtime's timers,
+// which are served once a millisecond on an idle machine; but it keeps one of the
+// scheduler's processors from other goroutines for a while, so that only one of them, or
+// a few who do it seldom, may sleep so.
+func sleepUntil(due time.Time) {
 	d := time.Until(due)
-	if gap < float64(time.Millisecond) {
-		time.Sleep(d)
-		return
-	}
-	if d <= 20*time.Microsecond {
+	if d <= 0 {
 		return
 	}
 	ts := unix.NsecToTimespec(int64(d))

@@ -38,12 +38,10 @@ func Send(ctx context.Context, o Options) (Result, error) {
 		rings[w] = newRing(&o, i)
 	}
 	name := fmt.Sprintf("send %d x %d, %d B", o.Conns, o.Depth, o.Size)
-	return run(ctx, name, &o, m, wires, func(w *wire) error {
-		if o.Rate > 0 {
-			return w.sendPaced(rings[w])
-		}
-		return w.sendAll(rings[w])
-	})
+	if o.Rate > 0 {
+		return paced(ctx, name, &o, m, wires, rings)
+	}
+	return run(ctx, name, &o, m, wires, func(w *wire) error { return w.sendAll(rings[w]) })
 }
 
 // ring is the prebuilt requests of a connection, slot by slot, so that
@@ -173,51 +171,4 @@ func (w *wire) put(r *ring, slots []int) error {
 		i = j
 	}
 	return nil
-}
-
-// sendPaced sends at a fixed rate whatever the answers do, with up to Depth in
-// flight; the time of a request counts from when it was due. What is due at the same
-// time goes out together.
-func (w *wire) sendPaced(r *ring) error {
-	free := make(chan int, w.o.Depth)
-	for i := range w.o.Depth {
-		free <- i
-	}
-	group := groupOf()
-	defer group.Stop()
-	group.Go("bench pacer", func(ctx context.Context) error {
-		gap := float64(time.Second) * float64(w.o.Conns) / w.o.Rate
-		start := time.Now()
-		var slots []int
-		for k := 0; ; {
-			due := start.Add(time.Duration(float64(k) * gap))
-			sleepUntil(due, gap)
-			select {
-			case s := <-free:
-				slots = append(slots[:0], s)
-			case <-ctx.Done():
-				return nil
-			}
-			// Whatever else is due goes along, as far as there are slots.
-			for more := min(int(float64(time.Since(due))/gap), len(free)); more > 0; more-- {
-				slots = append(slots, <-free)
-			}
-			for _, s := range slots {
-				w.sentAt[s] = start.Add(time.Duration(float64(k) * gap)).UnixNano()
-				k++
-			}
-			if err := w.put(r, slots); err != nil {
-				return nil
-			}
-		}
-	})
-	for {
-		err := w.answers(func(slot int, code int32, header, _ []byte) error {
-			free <- slot
-			return w.took(code, header)
-		})
-		if err != nil {
-			return closedIsFine(w, err)
-		}
-	}
 }
