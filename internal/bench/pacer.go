@@ -4,8 +4,6 @@ import (
 	"context"
 	"runtime"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // pacer sends at a fixed rate whatever the answers do, on all connections by turns, with
@@ -61,9 +59,6 @@ const (
 
 // run sends until a connection ends, which its reader notices as well.
 func (p *pacer) run(ctx context.Context) error {
-	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-	// A system adds up to 50 us to a sleep; this is all that can be asked for.
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	for ctx.Err() == nil {
 		now := time.Now()
 		due := int(float64(now.Sub(p.start))/p.gap) + 1 // so many requests by now

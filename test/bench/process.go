@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,11 +49,12 @@ func freePort() (int, error) {
 // broker starts a broker with an empty store on processor 0 and waits until it
 // listens.
 func (p *plan) broker(ctx context.Context, kind string, props ...string) (*process, error) {
-	return p.brokerOn(ctx, "0", kind, props...)
+	return p.brokerOn(ctx, []string{"0"}, kind, props...)
 }
 
-// brokerOn is broker on another processor.
-func (p *plan) brokerOn(ctx context.Context, processor, kind string, props ...string) (*process, error) {
+// brokerOn is broker on another processor, which a command that starts another one
+// (nice) may follow.
+func (p *plan) brokerOn(ctx context.Context, where []string, kind string, props ...string) (*process, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -69,7 +71,7 @@ func (p *plan) brokerOn(ctx context.Context, processor, kind string, props ...st
 	if err := os.WriteFile(file, []byte(strings.Join(conf, "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	args := []string{"-c", processor, p.gomq, "broker", "-c", file}
+	args := slices.Concat([]string{"-c"}, where, []string{p.gomq, "broker", "-c", file})
 	env := os.Environ()
 	if kind == "java" {
 		args, env = javaCommand(p.java, dir, file)

@@ -10,10 +10,10 @@ import (
 )
 
 // follower starts a slave of m on processor 1, beside the generator, as the limit
-// probe does.
-func (p *plan) follower(ctx context.Context, m *process, props ...string) (*process, error) {
-	return p.brokerOn(ctx, "1", "gomq", append([]string{"brokerRole=SLAVE", "brokerId=1", "flushDiskType=ASYNC_FLUSH",
-		"haMasterAddress=" + net.JoinHostPort("127.0.0.1", strconv.Itoa(m.port+1))}, props...)...)
+// probe does. by is a command that starts it, none: directly.
+func (p *plan) follower(ctx context.Context, m *process, by ...string) (*process, error) {
+	return p.brokerOn(ctx, append([]string{"1"}, by...), "gomq", "brokerRole=SLAVE", "brokerId=1", "flushDiskType=ASYNC_FLUSH",
+		"haMasterAddress="+net.JoinHostPort("127.0.0.1", strconv.Itoa(m.port+1)))
 }
 
 // pair starts a SYNC_MASTER and its slave, and waits until it counts.
@@ -93,28 +93,30 @@ func (p *plan) replicate(ctx context.Context) error {
 }
 
 // catchup is how fast a slave without anything gets its master's log while
-// producers send a quarter of what the master takes, and what that costs them.
+// producers send a quarter of what the master takes of them, and what that costs them.
+// They write each message by itself, as clients do, in both.
 func (p *plan) catchup(ctx context.Context) error {
 	m, err := p.broker(ctx, "gomq", "flushDiskType=ASYNC_FLUSH")
 	if err != nil {
 		return err
 	}
 	defer m.stop()
+	producers := shape{8, 32, true}
 	most := &row{values: map[string][]float64{}}
 	size := 0.0
 	for size < 1<<30 {
-		if err := p.load(ctx, m, shape{8, 32, false}, time.Second, most); err != nil {
+		if err := p.load(ctx, m, producers, time.Second, most); err != nil {
 			return err
 		}
 		if size, err = m.metric(logEnd); err != nil {
 			return err
 		}
 	}
-	quarter := []string{"bench", "send", "--conns", "8", "--depth", "32", "--warm", "500ms", "--rate", fmt.Sprint(int(median(most.values[rate]) / 4))}
+	quarter := []string{"--warm", "500ms", "--rate", fmt.Sprint(int(median(most.values[rate]) / 4))}
 	alone, beside := p.table.row("producers at a quarter of the maximum, alone"), p.table.row("producers at a quarter, while a slave catches up")
 	for range p.rounds {
 		wait(ctx, 5*time.Second) // a hypervisor takes back the memory of the files that were just removed
-		if err := p.generate(ctx, m, quarter, p.dur, alone); err != nil {
+		if err := p.load(ctx, m, producers, p.dur, alone, quarter...); err != nil {
 			return err
 		}
 		before, err := m.metric(logEnd)
@@ -123,11 +125,10 @@ func (p *plan) catchup(ctx context.Context) error {
 		}
 		sent := make(chan error, 1)
 		go func() {
-			// As long as the slave needs at haCatchUpRate, and not much longer.
-			sent <- p.generate(ctx, m, quarter, time.Duration(before/220e6*float64(time.Second)), beside)
+			// Not quite as long as the slave needs at haCatchUpRate.
+			sent <- p.load(ctx, m, producers, time.Duration(0.8*before/230e6*float64(time.Second)), beside, quarter...)
 		}()
-		err = p.catchUp(ctx, m, before)
-		if err := errors.Join(err, <-sent); err != nil {
+		if err := p.catchUp(ctx, m, before, sent); err != nil {
 			return err
 		}
 	}
@@ -137,27 +138,37 @@ func (p *plan) catchup(ctx context.Context) error {
 // logEnd is the metric of the end of a broker's log.
 const logEnd = "gomq_store_log_appended_offset_bytes"
 
-// catchUp starts a slave when the log of m has grown beyond before, and measures
-// how long it takes to get what there is then.
-func (p *plan) catchUp(ctx context.Context, m *process, before float64) error {
+// catchUp starts a slave when the log of m has grown beyond before, measures how much
+// it has got when the producers have sent, and waits until it has what there was when
+// it started.
+func (p *plan) catchUp(ctx context.Context, m *process, before float64, sent <-chan error) error {
 	size := before
 	for end := time.Now().Add(time.Minute); size == before; wait(ctx, 10*time.Millisecond) {
 		var err error
 		if size, err = m.metric(logEnd); err != nil || ctx.Err() != nil || time.Now().After(end) {
-			return fmt.Errorf("the producers send nothing: %w", err)
+			return errors.Join(fmt.Errorf("the producers send nothing: %w", err), <-sent)
 		}
 	}
-	s, err := p.follower(ctx, m)
+	// It stands for a slave on a host of its own: the generator's processor is its when
+	// the generator does not want it.
+	s, err := p.follower(ctx, m, "nice", "-n", "19")
+	if err != nil {
+		return errors.Join(err, <-sent)
+	}
+	defer s.stop()
+	// Nobody is asked meanwhile: to answer takes the processors of those who are measured.
+	if err := <-sent; err != nil {
+		return err
+	}
+	have, err := s.metric(logEnd)
 	if err != nil {
 		return err
 	}
-	defer s.stop()
-	// Asked seldom: to answer takes the slave's time, which is the generator's as well.
-	for have := 0.0; have < size; wait(ctx, 100*time.Millisecond) {
+	p.table.row("a new slave's catch-up beside them").add(mbs, have/1e6/time.Since(s.began).Seconds())
+	for ; have < size; wait(ctx, 100*time.Millisecond) {
 		if have, err = s.metric(logEnd); err != nil || ctx.Err() != nil || time.Since(s.began) > 5*time.Minute {
 			return fmt.Errorf("the slave has %.0f of %.0f bytes: %w", have, size, err)
 		}
 	}
-	p.table.row("catch-up of a new slave beside them").add(mbs, size/1e6/time.Since(s.began).Seconds())
 	return nil
 }
