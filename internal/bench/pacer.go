@@ -10,6 +10,8 @@ import (
 // up to Depth requests in flight on each. The time of a request counts from when it was
 // due. One goroutine does it for all connections: each with a clock of its own would
 // wait for the others' on the generator's processor, and that would be in the figures.
+// So a broker that reads nothing more from one connection holds up the others' requests,
+// whose time goes on counting.
 type pacer struct {
 	start time.Time
 	gap   float64 // ns from one request to the next, over all connections
