@@ -104,7 +104,7 @@ func (p *plan) catchup(ctx context.Context) error {
 	producers := shape{8, 32, true}
 	most := &row{values: map[string][]float64{}}
 	size := 0.0
-	for size < 1<<30 {
+	for size < max(1<<30, 300e6*p.dur.Seconds()) { // more than a slave gets in that time
 		if err := p.load(ctx, m, producers, time.Second, most); err != nil {
 			return err
 		}
@@ -124,10 +124,7 @@ func (p *plan) catchup(ctx context.Context) error {
 			return err
 		}
 		sent := make(chan error, 1)
-		go func() {
-			// Not quite as long as the slave needs at haCatchUpRate.
-			sent <- p.load(ctx, m, producers, time.Duration(0.8*before/230e6*float64(time.Second)), beside, quarter...)
-		}()
+		go func() { sent <- p.load(ctx, m, producers, p.dur, beside, quarter...) }()
 		if err := p.catchUp(ctx, m, before, sent); err != nil {
 			return err
 		}
