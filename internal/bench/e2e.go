@@ -83,7 +83,11 @@ func (w *wire) sendStamped(ctx context.Context, conn int) error {
 	start := time.Now().Add(time.Duration(gap * float64(conn) / float64(w.o.Conns)))
 	for k := 0; ctx.Err() == nil; k++ {
 		due := start.Add(time.Duration(float64(k) * gap))
-		sleepUntil(due)
+		if gap < float64(time.Millisecond) {
+			time.Sleep(time.Until(due)) // several who sleep in the kernel so often wait for each other
+		} else {
+			sleepUntil(due)
+		}
 		binary.BigEndian.PutUint64(body, uint64(due.UnixNano()))
 		h := sendHeader(w.o, (conn+k)%w.o.Queues, conn, k)
 		if _, err := w.c.Write(request(w.o, protocol.SendMessageV2, 0, h, body)); err != nil {

@@ -16,6 +16,7 @@ type pacer struct {
 	start time.Time
 	gap   float64 // ns from one request to the next, over all connections
 	lanes []*lane
+	freed chan struct{} // some slot has become free; holds one
 }
 
 // lane is one connection of a pacer.
@@ -29,7 +30,7 @@ type lane struct {
 
 // paced is run with a pacer for all wires.
 func paced(ctx context.Context, name string, o *Options, m *meter, wires []*wire, rings map[*wire]*ring) (Result, error) {
-	p := &pacer{gap: float64(time.Second) / o.Rate}
+	p := &pacer{gap: float64(time.Second) / o.Rate, freed: make(chan struct{}, 1)}
 	lanes := map[*wire]*lane{}
 	for i, w := range wires {
 		l := &lane{w: w, r: rings[w], free: make(chan int, o.Depth), next: i}
@@ -46,38 +47,40 @@ func paced(ctx context.Context, name string, o *Options, m *meter, wires []*wire
 	defer group.Stop()
 	p.start = time.Now()
 	group.Go("bench pacer", p.run)
-	return run(ctx, name, o, m, wires, func(w *wire) error { return lanes[w].answers() })
+	return run(ctx, name, o, m, wires, func(w *wire) error { return lanes[w].answers(p.freed) })
 }
 
 // at is when a request is due.
 func (p *pacer) at(k int) time.Time { return p.start.Add(time.Duration(float64(k) * p.gap)) }
 
-const (
-	// retry is how soon a connection is looked at again that had no slot for what is due.
-	retry = 100 * time.Microsecond
-	// longestNap bounds how long the end of a run may be waited for.
-	longestNap = 100 * time.Millisecond
-)
+// longestNap bounds how long the end of a run may be waited for.
+const longestNap = 100 * time.Millisecond
 
 // run sends until a connection ends, which its reader notices as well.
 func (p *pacer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := time.Now()
 		due := int(float64(now.Sub(p.start))/p.gap) + 1 // so many requests by now
-		next := p.at(due)
-		if nap := now.Add(longestNap); nap.Before(next) {
-			next = nap
-		}
+		waits := false
 		for _, l := range p.lanes {
 			late, err := l.send(p, due)
 			if err != nil {
 				return nil
 			}
-			if again := now.Add(retry); late && again.Before(next) {
-				next = again
-			}
+			waits = waits || late
 		}
-		sleepUntil(next)
+		next := p.at(due)
+		if nap := now.Add(longestNap); nap.Before(next) {
+			next = nap
+		}
+		if !waits {
+			sleepUntil(next)
+			continue
+		}
+		select {
+		case <-p.freed:
+		case <-time.After(time.Until(next)):
+		}
 	}
 	return nil
 }
@@ -101,10 +104,14 @@ func (l *lane) send(p *pacer, due int) (late bool, err error) {
 }
 
 // answers takes the answers of a connection until it ends.
-func (l *lane) answers() error {
+func (l *lane) answers(freed chan<- struct{}) error {
 	for {
 		err := l.w.answers(func(slot int, code int32, header, _ []byte) error {
 			l.free <- slot
+			select {
+			case freed <- struct{}{}:
+			default:
+			}
 			return l.w.took(code, header)
 		})
 		if err != nil {
